@@ -1,0 +1,1 @@
+//! Tower layers for sessions, revocable JWTs, CSRF protection and refresh-token rotation.
