@@ -1,18 +1,27 @@
 //! Tower layers for sessions, revocable JWTs, CSRF protection and refresh-token rotation.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;
+#[cfg(feature = "session")]
+mod cookie;
 mod error;
 mod gate;
 #[cfg(feature = "jwt")]
 pub mod jwt;
+mod keyring;
 mod refuse;
+mod secret;
+mod trace;
 
 pub use clock::Clock;
+#[cfg(feature = "session")]
+pub use cookie::SameSite;
 pub use error::ConfigError;
 pub use gate::{Gate, Gated, ResponseFuture};
 #[cfg(feature = "test-util")]
 #[doc(hidden)]
 pub use gate::{Plan, TestGate};
+pub use keyring::KeyRing;
 pub use refuse::{DefaultRefuse, Refuse, Refused, Rejection, RejectionKind};
