@@ -29,7 +29,9 @@ pub(super) fn key_id(text: &str) -> Option<Box<str>> {
     struct Named {
         kid: String,
     }
-    serde_json::from_str::<Named>(text).ok().map(|named| named.kid.into())
+    serde_json::from_str::<Named>(text)
+        .ok()
+        .map(|named| named.kid.into())
 }
 
 pub(super) fn key(text: &[u8]) -> Result<JwtKey, Box<str>> {
@@ -39,7 +41,11 @@ pub(super) fn key(text: &[u8]) -> Result<JwtKey, Box<str>> {
     let algorithm = bound_algorithm(&jwk)?;
     let key = match algorithm.family() {
         Family::Secret => JwtKey::secret(algorithm, bytes("k", jwk.k.as_deref())?),
-        Family::Rsa => JwtKey::rsa(algorithm, &bytes("n", jwk.n.as_deref())?, &bytes("e", jwk.e.as_deref())?),
+        Family::Rsa => JwtKey::rsa(
+            algorithm,
+            &bytes("n", jwk.n.as_deref())?,
+            &bytes("e", jwk.e.as_deref())?,
+        ),
         Family::P256 | Family::P384 => {
             let (x, y) = (bytes("x", jwk.x.as_deref())?, bytes("y", jwk.y.as_deref())?);
             // RFC 7518 §6.2.1.2: both have the full length of the field, so neither can borrow from the other.
@@ -58,10 +64,18 @@ pub(super) fn key(text: &[u8]) -> Result<JwtKey, Box<str>> {
 }
 
 fn meant_for_signatures(jwk: &Jwk) -> Result<(), Box<str>> {
-    if jwk.purpose.as_deref().is_some_and(|purpose| purpose != "sig") {
+    if jwk
+        .purpose
+        .as_deref()
+        .is_some_and(|purpose| purpose != "sig")
+    {
         return Err("its `use` is not `sig`".into());
     }
-    if jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
+    if jwk
+        .key_ops
+        .as_ref()
+        .is_some_and(|ops| !ops.iter().any(|op| op == "verify"))
+    {
         return Err("its `key_ops` do not include `verify`".into());
     }
     Ok(())

@@ -23,7 +23,9 @@ pub(super) fn decode(text: &[u8]) -> Option<(&str, Vec<u8>)> {
 /// Whether somebody passes a key file where a secret is expected: the classic confusion of algorithms, made at home.
 pub(super) fn looks_like_a_key_file(bytes: &[u8]) -> bool {
     let start = bytes.trim_ascii_start();
-    [BEGIN.as_bytes(), b"ssh-", b"{"].iter().any(|prefix| start.starts_with(prefix))
+    [BEGIN.as_bytes(), b"ssh-", b"{"]
+        .iter()
+        .any(|prefix| start.starts_with(prefix))
 }
 
 /// The PKCS#1 key inside a PKCS#8 envelope of an RSA key.
@@ -51,7 +53,12 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
             return None;
         }
         let (digits, rest) = rest.split_at(count);
-        (digits.iter().fold(0, |sum, &digit| sum << 8 | usize::from(digit)), rest)
+        (
+            digits
+                .iter()
+                .fold(0, |sum, &digit| sum << 8 | usize::from(digit)),
+            rest,
+        )
     };
     rest.split_at_checked(length)
 }
@@ -63,8 +70,14 @@ mod tests {
     #[test]
     fn one_whole_block_is_read_and_nothing_else() {
         let block = "-----BEGIN PUBLIC KEY-----\nAAEC\r\nAwQ=\n-----END PUBLIC KEY-----\n";
-        assert_eq!(decode(block.as_bytes()), Some(("PUBLIC KEY", vec![0, 1, 2, 3, 4])));
-        assert_eq!(decode(format!("  \n{block}").as_bytes()), Some(("PUBLIC KEY", vec![0, 1, 2, 3, 4])));
+        assert_eq!(
+            decode(block.as_bytes()),
+            Some(("PUBLIC KEY", vec![0, 1, 2, 3, 4]))
+        );
+        assert_eq!(
+            decode(format!("  \n{block}").as_bytes()),
+            Some(("PUBLIC KEY", vec![0, 1, 2, 3, 4]))
+        );
         for bad in [
             String::new(),
             format!("{block}{block}"),
@@ -78,9 +91,23 @@ mod tests {
 
     #[test]
     fn der_lengths_never_reach_past_the_input() {
-        assert_eq!(element(&[0x04, 2, 7, 8, 9], 0x04), Some((&[7, 8][..], &[9][..])));
-        assert_eq!(element(&[0x04, 0x81, 2, 7, 8], 0x04), Some((&[7, 8][..], &[][..])));
-        for bad in [&[][..], &[4], &[4, 3, 1], &[4, 0x80, 1], &[4, 0x84, 0, 0, 0, 1, 1], &[4, 0x82, 0xff, 0xff, 1], &[4, 0x83]] {
+        assert_eq!(
+            element(&[0x04, 2, 7, 8, 9], 0x04),
+            Some((&[7, 8][..], &[9][..]))
+        );
+        assert_eq!(
+            element(&[0x04, 0x81, 2, 7, 8], 0x04),
+            Some((&[7, 8][..], &[][..]))
+        );
+        for bad in [
+            &[][..],
+            &[4],
+            &[4, 3, 1],
+            &[4, 0x80, 1],
+            &[4, 0x84, 0, 0, 0, 1, 1],
+            &[4, 0x82, 0xff, 0xff, 1],
+            &[4, 0x83],
+        ] {
             assert_eq!(element(bad, 0x04), None, "{bad:?}");
         }
     }
