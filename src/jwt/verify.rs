@@ -20,8 +20,9 @@ use super::{
         MissingClaim, NotAnAccessToken, NotYetValid, SenderConstrained, TooLarge, UnknownKey,
         WrongAudience, WrongIssuer, WrongType,
     },
-    json::{self, Header, Registered, Text, Texts},
+    json::{Text, Texts},
     key::LONGEST_KID,
+    members::{self, Header, Registered},
     rules::Rules,
     token::{AuthorizationDetail, Parts, Span, SubjectKind},
 };
@@ -286,7 +287,7 @@ fn subject_kind(claims: &Registered<'_>, client_id: Option<&Text<'_>>) -> Subjec
 }
 
 fn details(text: &RawValue) -> Result<Box<[AuthorizationDetail]>, JwtErrorKind> {
-    let entries = json::authorization_details(text).ok_or(InvalidClaim)?;
+    let entries = members::authorization_details(text).ok_or(InvalidClaim)?;
     Ok(entries
         .into_iter()
         .map(|(name, json)| AuthorizationDetail { name, json })
