@@ -7,10 +7,10 @@ use std::fmt::Write;
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE},
+    header::{CONTENT_TYPE, HeaderName},
 };
 
-use super::{Rejection, http::challenge, table::row};
+use super::{Rejection, http::write_challenge, table::row};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -66,10 +66,9 @@ pub(super) fn write(headers: &mut HeaderMap, content_type: &'static str, rejecti
         let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         headers.insert(RETRY_PUSHBACK, HeaderValue::from(millis));
     }
-    // The details of a challenge (scope, max_age, acr_values) have no gRPC form of their own.
-    if let Some(challenge) = challenge(rejection) {
-        headers.insert(WWW_AUTHENTICATE, challenge);
-    }
+    // What a client needs to mend its credentials (scope, max_age, nonce) has no gRPC form of its own: as metadata it
+    // arrives with the status.
+    write_challenge(headers, rejection);
 }
 
 /// `grpc-message` is percent-encoded: everything but printable ASCII, and `%` itself.

@@ -74,6 +74,14 @@ where
 #[non_exhaustive]
 pub struct DefaultRefuse;
 
+impl DefaultRefuse {
+    /// The default responder.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
 impl<B: Default + 'static> Refuse<B> for DefaultRefuse {
     fn refuse(&self, refused: Refused, rejection: &Rejection) -> Response<B> {
         let protocol = refused.protocol;
