@@ -86,5 +86,5 @@ fn message(text: &'static str) -> HeaderValue {
             let _ = write!(encoded, "%{byte:02X}");
         }
     }
-    HeaderValue::try_from(encoded).unwrap_or(HeaderValue::from_static(""))
+    HeaderValue::try_from(encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

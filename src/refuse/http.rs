@@ -70,7 +70,7 @@ fn challenge(rejection: &Rejection) -> Option<HeaderValue> {
     }
     // `quoted` leaves only visible ASCII and spaces, so the plain text is never needed.
     let built = HeaderValue::try_from(build_challenge(rejection));
-    Some(built.unwrap_or(HeaderValue::from_static(plain)))
+    Some(built.unwrap_or_else(|_| HeaderValue::from_static(plain)))
 }
 
 pub(super) fn build_challenge(rejection: &Rejection) -> String {

@@ -255,7 +255,10 @@ impl Rejection {
 
     pub(super) fn retry(&self) -> Option<Duration> {
         let stated = self.extra.as_deref().and_then(|extra| extra.retry_after);
-        stated.or((self.kind == RejectionKind::Unavailable).then_some(Duration::from_secs(1)))
+        match self.kind {
+            RejectionKind::Unavailable => Some(stated.unwrap_or(Duration::from_secs(1))),
+            _ => stated,
+        }
     }
 }
 
