@@ -441,3 +441,33 @@ fn debug_shows_the_service_only() {
     assert_eq!(*service.get_ref(), "service");
     assert_eq!(service.into_inner(), "service");
 }
+
+/// A gate that never looks at the response.
+#[derive(Clone)]
+struct OneWay;
+
+impl Steps for OneWay {
+    type Exit = ();
+
+    fn enter(&self, head: request::Parts) -> Step<()> {
+        Step::Now(Entry::Pass(head, ()))
+    }
+}
+
+#[test]
+fn stacked_gates_stay_small() {
+    let (probe, log) = Probe::new(Answer::Ok);
+    let gated = |service| Gated::new(service, OneWay, DefaultRefuse);
+    let mut service = Gated::new(
+        Gated::new(gated(probe), OneWay, DefaultRefuse),
+        OneWay,
+        DefaultRefuse,
+    );
+    assert!(service.poll_ready(&mut cx()).is_ready());
+    let future = service.call(request());
+    // The largest state of all is a response; each gate adds no more than two words to say what it waits for.
+    let response = size_of::<Response<Body>>();
+    assert!(size_of_val(&future) <= response + 3 * 2 * size_of::<usize>());
+    assert!(pin!(future).poll(&mut cx()).is_ready());
+    assert_eq!((log.calls(), log.clones()), (1, 0));
+}

@@ -17,25 +17,28 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// When to retry, in milliseconds (gRPC proposal A6).
 const RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
-/// How the caller speaks.
+/// How the caller speaks. One byte: the road keeps it while the inner service works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http,
-    /// With the content type of the answer.
-    Grpc(&'static str),
+    Grpc,
+    GrpcWeb,
+    GrpcWebProto,
+    GrpcWebText,
+    GrpcWebTextProto,
 }
 
-/// Longest first, since each is found as a prefix. A message format after `+` is repeated to gRPC-Web callers, which
-/// compare; the plain type is right for all gRPC callers.
-const CONTENT_TYPES: [(&str, &str); 5] = [
+/// The content types of gRPC, asked for and answered. A message format after `+` is repeated to gRPC-Web callers, which
+/// compare; the plain type is right for all gRPC callers. Longest first, since each is found as a prefix.
+const SPOKEN: [(&str, Protocol); 5] = [
     (
         "application/grpc-web-text+proto",
-        "application/grpc-web-text+proto",
+        Protocol::GrpcWebTextProto,
     ),
-    ("application/grpc-web-text", "application/grpc-web-text"),
-    ("application/grpc-web+proto", "application/grpc-web+proto"),
-    ("application/grpc-web", "application/grpc-web"),
-    ("application/grpc", "application/grpc"),
+    ("application/grpc-web-text", Protocol::GrpcWebText),
+    ("application/grpc-web+proto", Protocol::GrpcWebProto),
+    ("application/grpc-web", Protocol::GrpcWeb),
+    ("application/grpc", Protocol::Grpc),
 ];
 
 impl Protocol {
@@ -44,7 +47,7 @@ impl Protocol {
         let Some(asked) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else {
             return Self::Http;
         };
-        let spoken = CONTENT_TYPES.iter().find(|(name, _)| {
+        let spoken = SPOKEN.iter().find(|(name, _)| {
             asked
                 .split_at_checked(name.len())
                 .is_some_and(|(start, rest)| {
@@ -52,7 +55,13 @@ impl Protocol {
                         && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
                 })
         });
-        spoken.map_or(Self::Http, |(_, answer)| Self::Grpc(answer))
+        spoken.map_or(Self::Http, |&(_, protocol)| protocol)
+    }
+
+    /// The content type of a gRPC answer; `None` means HTTP.
+    pub(super) fn content_type(self) -> Option<&'static str> {
+        let spoken = SPOKEN.iter().find(|(_, protocol)| *protocol == self);
+        spoken.map(|&(name, _)| name)
     }
 }
 
