@@ -8,10 +8,7 @@ use std::{
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::{
-    Gate, ResponseFuture,
-    sealed::{Step, Steps as _},
-};
+use super::{Gate, ResponseFuture, sealed::Step};
 use crate::refuse::{DefaultRefuse, Refuse};
 
 /// A service behind one gate of this crate: what every layer of this crate makes.
