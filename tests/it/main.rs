@@ -2,5 +2,9 @@
 
 mod allocations;
 mod auto_traits;
+mod jwt_attacks;
+mod jwt_kit;
+mod jwt_layer;
+mod jwt_random;
 mod refusals;
 mod road;
