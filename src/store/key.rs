@@ -10,7 +10,7 @@ use std::fmt;
 
 use crate::{
     error::ConfigError,
-    secret::{encode, sha256},
+    secret::{encode, sha256_of_parts},
 };
 
 /// The name of a key as the server sees it.
@@ -57,7 +57,7 @@ impl Namespace {
 
     /// The tag shared by all keys of a user. `issuer` is empty for users of this application.
     pub(crate) fn user_tag(&self, issuer: &str, tenant: &str, user: &str) -> Tag {
-        Tag::from_hash(&sha256(&[
+        Tag::from_hash(&sha256_of_parts(&[
             b"user",
             self.prefix.as_bytes(),
             issuer.as_bytes(),
@@ -68,7 +68,7 @@ impl Namespace {
 
     /// The tag that stands for a tenant in keys and session ids.
     pub(crate) fn tenant_tag(&self, tenant: &str) -> Tag {
-        Tag::from_hash(&sha256(&[b"tenant", self.prefix.as_bytes(), tenant.as_bytes()]))
+        Tag::from_hash(&sha256_of_parts(&[b"tenant", self.prefix.as_bytes(), tenant.as_bytes()]))
     }
 }
 
