@@ -7,7 +7,9 @@ mod clock;
 #[cfg(feature = "session")]
 mod cookie;
 mod error;
+mod gate;
 mod keyring;
+mod refuse;
 mod secret;
 mod trace;
 
@@ -17,5 +19,10 @@ pub use clock::Clock;
 #[cfg(feature = "session")]
 pub use cookie::SameSite;
 pub use error::ConfigError;
+pub use gate::{Gate, Gated, ResponseFuture};
+#[cfg(feature = "test-util")]
+#[doc(hidden)]
+pub use gate::{Plan, TestGate};
 pub use keyring::KeyRing;
+pub use refuse::{DefaultRefuse, Refuse, Refused, Rejection, RejectionKind};
 pub use store::{Store, StoreError, StoreErrorKind};

@@ -6,10 +6,19 @@
 
 mod future;
 mod service;
+#[cfg(feature = "test-util")]
+mod test_gate;
+
+#[cfg(test)]
+mod tests;
 
 pub use future::ResponseFuture;
 pub use service::Gated;
+#[cfg(feature = "test-util")]
+pub use test_gate::{Plan, TestGate};
 
+// Some names are without a user until the first layer is built on them.
+#[allow(unused_imports)]
 pub(crate) use sealed::{BoxFuture, Entry, Exit, Leave, Step, Steps};
 
 /// What stands in front of a service. Implemented by the gates of this crate; sealed.
@@ -39,7 +48,9 @@ pub(crate) mod sealed {
     /// Decided here, or the store must say.
     #[allow(missing_debug_implementations)]
     pub enum Step<X> {
+        /// Decided.
         Now(Entry<X>),
+        /// The store is being asked.
         Ask(BoxFuture<Entry<X>>),
     }
 
@@ -56,17 +67,25 @@ pub(crate) mod sealed {
 
     /// What a gate still does to the response of the inner service.
     pub trait Exit {
+        /// Whether `exit` ever waits, and so may refuse: only then the road remembers how the caller speaks.
+        const MAY_REFUSE: bool = true;
+
+        /// Called once with the head of the response, unless the inner service failed.
         fn exit(self, head: response::Parts) -> Leave;
     }
 
     /// The head that leaves, now or when the store has answered; an `Err` replaces the response by a refusal.
     #[allow(missing_debug_implementations, clippy::large_enum_variant)]
     pub enum Leave {
+        /// Nothing to wait for.
         Now(response::Parts),
+        /// The store is being asked.
         Wait(BoxFuture<Result<response::Parts, Rejection>>),
     }
 
     impl Exit for () {
+        const MAY_REFUSE: bool = false;
+
         fn exit(self, head: response::Parts) -> Leave {
             Leave::Now(head)
         }

@@ -190,7 +190,7 @@ impl Inner {
         let last = short_lived.then(|| StoreError::new(StoreErrorKind::Unavailable));
         *state = State::Trying { last };
         drop(state);
-        crate::trace::warn!(event = "store.lost", "the connection to the store is lost");
+        crate::trace::event_warn!(event = "store.lost", "the connection to the store is lost");
         self.changed.send_replace(());
         Self::spawn_attempts(self, if short_lived { LONGEST_PAUSE } else { Duration::ZERO });
     }

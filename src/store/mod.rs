@@ -177,7 +177,7 @@ impl Store {
             Backend::External(external) => external.run(calls, self.0.deadline).await,
         };
         outcome.map_err(|error| {
-            crate::trace::warn!(event = "store.failed", operation = name, kind = ?error.kind(), "{error}");
+            crate::trace::event_warn!(event = "store.failed", operation = name, kind = ?error.kind(), "{error}");
             error.during(name)
         })
     }

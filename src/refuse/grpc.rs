@@ -1,0 +1,91 @@
+//! Refusals for gRPC and gRPC-Web, without tonic.
+//!
+//! A refused call is *trailers-only*: HTTP 200 and one header block with the status, no body. A bare 401 would reach most
+//! clients as UNAUTHENTICATED, but a 400 as INTERNAL and other statuses as UNKNOWN.
+
+use std::fmt::Write;
+
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE},
+};
+
+use super::{Rejection, http::challenge, table::row};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// When to retry, in milliseconds (gRPC proposal A6).
+const RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
+/// How the caller speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http,
+    /// With the content type of the answer.
+    Grpc(&'static str),
+}
+
+/// Longest first, since each is found as a prefix. A message format after `+` is repeated to gRPC-Web callers, which
+/// compare; the plain type is right for all gRPC callers.
+const CONTENT_TYPES: [(&str, &str); 5] = [
+    (
+        "application/grpc-web-text+proto",
+        "application/grpc-web-text+proto",
+    ),
+    ("application/grpc-web-text", "application/grpc-web-text"),
+    ("application/grpc-web+proto", "application/grpc-web+proto"),
+    ("application/grpc-web", "application/grpc-web"),
+    ("application/grpc", "application/grpc"),
+];
+
+impl Protocol {
+    /// By the content type of the request. A name that merely starts alike (`application/grpcx`) is not gRPC.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let Some(asked) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else {
+            return Self::Http;
+        };
+        let spoken = CONTENT_TYPES.iter().find(|(name, _)| {
+            asked
+                .split_at_checked(name.len())
+                .is_some_and(|(start, rest)| {
+                    start.eq_ignore_ascii_case(name.as_bytes())
+                        && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+                })
+        });
+        spoken.map_or(Self::Http, |(_, answer)| Self::Grpc(answer))
+    }
+}
+
+/// Writes the refusal into the headers of a response whose status is 200 and whose body is empty.
+pub(super) fn write(headers: &mut HeaderMap, content_type: &'static str, rejection: &Rejection) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let status = row(rejection.kind()).grpc_text;
+    headers.insert(GRPC_STATUS, HeaderValue::from_static(status));
+    headers.insert(GRPC_MESSAGE, message(rejection.detail_text()));
+    if let Some(after) = rejection.retry() {
+        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(RETRY_PUSHBACK, HeaderValue::from(millis));
+    }
+    // The details of a challenge (scope, max_age, acr_values) have no gRPC form of their own.
+    if let Some(challenge) = challenge(rejection) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+}
+
+/// `grpc-message` is percent-encoded: everything but printable ASCII, and `%` itself.
+fn message(text: &'static str) -> HeaderValue {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'%';
+    if text.bytes().all(plain) {
+        return HeaderValue::from_static(text);
+    }
+    let mut encoded = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        if plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a `String` cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    HeaderValue::try_from(encoded).unwrap_or(HeaderValue::from_static(""))
+}

@@ -1,0 +1,6 @@
+//! The behaviour of the crate from outside, in one binary.
+
+mod allocations;
+mod auto_traits;
+mod refusals;
+mod road;
