@@ -1,0 +1,4 @@
+//! The means under test: what every other test relies on, each piece against a real server.
+
+mod proxy;
+mod redis;
