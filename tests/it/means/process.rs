@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
 };
 
 use rustix::process::Signal;
@@ -27,13 +28,16 @@ pub struct Example {
 pub struct Running {
     name: String,
     child: Child,
-    stdout: Lines,
-    stderr: Lines,
+    stdout: Output,
+    stderr: Output,
     base_url: String,
 }
 
-/// What a process has printed so far.
-type Lines = Arc<Mutex<Vec<String>>>;
+/// What a process has printed so far, and who reads it.
+struct Output {
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: JoinHandle<()>,
+}
 
 impl Example {
     /// `examples/<name>.rs`
@@ -64,12 +68,11 @@ impl Example {
         let binary = tokio::task::spawn_blocking(move || built(&name))
             .await
             .expect("the example builds");
-        self.start_binary(&binary).await
+        self.start_command(Command::new(binary)).await
     }
 
-    /// The same for any binary that keeps the contract.
-    pub async fn start_binary(self, binary: &Path) -> Running {
-        let mut command = Command::new(binary);
+    /// The same for any program that keeps the contract.
+    pub async fn start_command(self, mut command: Command) -> Running {
         for setting in ["REDIS_URL", "PORTCULLIS_SECRET", "RUST_LOG"] {
             command.env_remove(setting);
         }
@@ -77,8 +80,7 @@ impl Example {
             .envs(self.env)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let child = Child::spawn(&mut command, None)
-            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
+        let child = Child::spawn(&mut command, None).expect("the program is there");
         let (stdout, stderr) = child.take_output();
         let mut running = Running {
             name: self.name,
@@ -105,12 +107,12 @@ impl Running {
 
     /// The lines so far.
     pub fn stdout(&self) -> Vec<String> {
-        self.stdout.lock().unwrap().clone()
+        self.stdout.lines.lock().unwrap().clone()
     }
 
     /// The lines so far.
     pub fn stderr(&self) -> Vec<String> {
-        self.stderr.lock().unwrap().clone()
+        self.stderr.lines.lock().unwrap().clone()
     }
 
     /// Waits until a line on either output contains `part`.
@@ -151,14 +153,14 @@ impl Running {
                 .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned))
         };
         wait::until("an example to listen", async || {
-            // Asked before the output is looked at: what a process printed before it ended is still read.
-            let ended = self.child.ended();
+            // Asked before the output is looked at: nothing can come after it.
+            let silent = self.stdout.reader.is_finished() && self.stderr.reader.is_finished();
             let found = address();
-            if found.is_none() && ended.is_some() {
+            if silent && found.is_none() {
+                let last_words = self.stderr().join("\n");
                 panic!(
-                    "example {} ended at once: {}",
-                    self.name,
-                    self.stderr().join("\n")
+                    "example {} ended before it listened: {last_words}",
+                    self.name
                 );
             }
             found
@@ -213,15 +215,15 @@ fn place() -> Place {
 }
 
 /// Reads to the end on a thread of its own, so that a process never waits for somebody to read what it prints.
-fn collect(output: impl Read + Send + 'static) -> Lines {
-    let lines = Lines::default();
+fn collect(output: impl Read + Send + 'static) -> Output {
+    let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&lines);
-    std::thread::spawn(move || {
+    let reader = std::thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
             sink.lock()
                 .unwrap()
                 .push(String::from_utf8_lossy(&line).into_owned());
         }
     });
-    lines
+    Output { lines, reader }
 }
