@@ -39,7 +39,7 @@ pin_project! {
         Calling { #[pin] call: F, on_exit: Option<OnExit<X, R>> },
         // Waits for the store before the response may leave.
         Leaving { saved: BoxFuture<Saved>, held: Option<Held<T, R>> },
-        // Waits for nothing: the gate answered by itself.
+        // Waits for nothing: the response is there.
         Answered { response: Option<T> },
     }
 }
@@ -142,22 +142,19 @@ impl<X: Exit, R: Clone> OnExit<X, R> {
         }
     }
 
-    /// Shows the gate the head of the response: what is ready to leave, or what to wait for.
-    fn leave<T>(
-        self,
-        response: Response<T>,
-    ) -> Result<Response<T>, (BoxFuture<Saved>, Held<Response<T>, R>)> {
+    /// Shows the gate the head of the response: it is there, or there is something to wait for first.
+    fn leave<S, F, T, B>(self, response: Response<T>) -> State<S, F, Response<T>, X, R, B> {
         let (head, body) = response.into_parts();
         match self.exit.exit(head) {
-            Leave::Now(head) => Ok(Response::from_parts(head, body)),
-            Leave::Wait(saved) => Err((
-                saved,
-                Held {
+            Leave::Now(head) => State::answered(Response::from_parts(head, body)),
+            Leave::Wait(saved) => {
+                let held = Some(Held {
                     headless: Response::new(body),
                     responder: self.responder,
                     protocol: self.protocol,
-                },
-            )),
+                });
+                State::Leaving { saved, held }
+            }
         }
     }
 }
@@ -197,17 +194,11 @@ where
                 }
                 StateProj::Calling { call, on_exit } => {
                     let response = ready!(call.poll(cx))?;
-                    match on_exit.take().expect(ONCE).leave(response) {
-                        Ok(response) => return Poll::Ready(Ok(response)),
-                        Err((saved, held)) => State::Leaving {
-                            saved,
-                            held: Some(held),
-                        },
-                    }
+                    on_exit.take().expect(ONCE).leave(response)
                 }
                 StateProj::Leaving { saved, held } => {
                     let saved = ready!(saved.as_mut().poll(cx));
-                    return Poll::Ready(Ok(held.take().expect(ONCE).release(saved)));
+                    State::answered(held.take().expect(ONCE).release(saved))
                 }
                 StateProj::Answered { response } => {
                     return Poll::Ready(Ok(response.take().expect(ONCE)));

@@ -46,7 +46,7 @@ pub(crate) mod sealed {
     }
 
     /// Decided here, or the store must say.
-    #[allow(missing_debug_implementations)]
+    #[allow(missing_debug_implementations, clippy::large_enum_variant)]
     pub enum Step<X> {
         /// Decided.
         Now(Entry<X>),

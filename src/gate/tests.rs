@@ -2,6 +2,7 @@
 
 use std::{
     pin::pin,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -23,6 +24,8 @@ struct Log {
     calls: AtomicUsize,
     /// Futures of the probe that are alive.
     running: AtomicUsize,
+    /// Response bodies of the probe that are alive.
+    bodies: AtomicUsize,
 }
 
 impl Log {
@@ -36,6 +39,10 @@ impl Log {
 
     fn running(&self) -> usize {
         self.running.load(Ordering::SeqCst)
+    }
+
+    fn bodies(&self) -> usize {
+        self.bodies.load(Ordering::SeqCst)
     }
 }
 
@@ -91,7 +98,8 @@ impl Future for Running {
         match self.1 {
             Answer::Ok => {
                 let response = Response::builder().header(SET_COOKIE, "inner=1");
-                Poll::Ready(Ok(response.body(Body::default()).unwrap()))
+                let body = Body(Some(Content::answered(&self.0)));
+                Poll::Ready(Ok(response.body(body).unwrap()))
             }
             Answer::Err => Poll::Ready(Err("inner")),
             Answer::Never => Poll::Pending,
@@ -122,7 +130,28 @@ impl Service<Request<Body>> for Probe {
 
 /// A body that cannot be sent to another thread: the road must not ask for that.
 #[derive(Default)]
-struct Body(#[allow(dead_code)] Option<std::rc::Rc<()>>);
+struct Body(#[allow(dead_code)] Option<Content>);
+
+/// Either from a request, or from the probe and counted in its log.
+enum Content {
+    Asked(#[allow(dead_code)] Rc<()>),
+    Answered(Arc<Log>),
+}
+
+impl Content {
+    fn answered(log: &Arc<Log>) -> Self {
+        log.bodies.fetch_add(1, Ordering::SeqCst);
+        Self::Answered(Arc::clone(log))
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        if let Self::Answered(log) = self {
+            log.bodies.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
 
 #[derive(Clone)]
 struct TestGate<F>(F);
@@ -311,7 +340,7 @@ fn a_gate_may_answer_by_itself() {
 fn the_response_leaves_when_the_store_has_answered() {
     let (store, asked) = oneshot::channel();
     let asked = once(asked);
-    let (mut service, _) = gated(Answer::Ok, move |head| {
+    let (mut service, log) = gated(Answer::Ok, move |head| {
         let asked = asked();
         Step::Now(pass_then(head, |head| {
             assert_eq!(head.headers[SET_COOKIE], "inner=1");
@@ -326,6 +355,7 @@ fn the_response_leaves_when_the_store_has_answered() {
         panic!("the store has answered");
     };
     assert_eq!(response.status(), StatusCode::CREATED);
+    assert_eq!(log.bodies(), 1, "the body is that of the service");
     assert_eq!(rejection_of(&response), None);
 }
 
@@ -345,6 +375,7 @@ fn a_refusal_on_the_way_out_leaves_nothing_of_the_inner_response() {
         };
         assert_eq!(response.status(), status);
         assert_eq!(response.headers().get(SET_COOKIE), None);
+        assert_eq!(log.bodies(), 0);
         assert_eq!(rejection_of(&response), Some(RejectionKind::Unavailable));
         assert_eq!(log.calls(), 1);
     }
@@ -376,17 +407,17 @@ fn dropped_while_asking_nothing_was_called_and_nothing_is_left() {
             std::future::pending().await
         }))
     });
-    let body = std::rc::Rc::new(());
+    let body = Rc::new(());
     assert!(service.poll_ready(&mut cx()).is_ready());
-    let mut future = Box::pin(service.call(Request::new(Body(Some(body.clone())))));
+    let mut future = Box::pin(service.call(Request::new(Body(Some(Content::Asked(body.clone()))))));
     assert!(future.as_mut().poll(&mut cx()).is_pending());
     assert_eq!(Arc::strong_count(&kept), 3);
-    assert_eq!(std::rc::Rc::strong_count(&body), 2);
+    assert_eq!(Rc::strong_count(&body), 2);
     // The log knows the service that stayed and the one that waits.
     assert_eq!(Arc::strong_count(&log), 3);
     drop(future);
     assert_eq!(Arc::strong_count(&kept), 2);
-    assert_eq!(std::rc::Rc::strong_count(&body), 1);
+    assert_eq!(Rc::strong_count(&body), 1);
     assert_eq!(Arc::strong_count(&log), 2);
     assert_eq!(log.calls(), 0);
 }
@@ -426,9 +457,9 @@ fn dropped_while_leaving_the_question_and_the_body_are_dropped() {
         0,
         "the inner future is not kept while leaving"
     );
-    assert_eq!(Arc::strong_count(&kept), 3);
+    assert_eq!((Arc::strong_count(&kept), log.bodies()), (3, 1));
     drop(future);
-    assert_eq!(Arc::strong_count(&kept), 2);
+    assert_eq!((Arc::strong_count(&kept), log.bodies()), (2, 0));
     assert_eq!(log.calls(), 1);
 }
 
@@ -440,4 +471,34 @@ fn debug_shows_the_service_only() {
     assert_eq!(format!("{service:?}"), r#"Gated { inner: "service", .. }"#);
     assert_eq!(*service.get_ref(), "service");
     assert_eq!(service.into_inner(), "service");
+}
+
+/// A gate that never looks at the response.
+#[derive(Clone)]
+struct OneWay;
+
+impl Steps for OneWay {
+    type Exit = ();
+
+    fn enter(&self, head: request::Parts) -> Step<()> {
+        Step::Now(Entry::Pass(head, ()))
+    }
+}
+
+#[test]
+fn stacked_gates_stay_small() {
+    let (probe, log) = Probe::new(Answer::Ok);
+    let gated = |service| Gated::new(service, OneWay, DefaultRefuse);
+    let mut service = Gated::new(
+        Gated::new(gated(probe), OneWay, DefaultRefuse),
+        OneWay,
+        DefaultRefuse,
+    );
+    assert!(service.poll_ready(&mut cx()).is_ready());
+    let future = service.call(request());
+    // The largest state of all is a response; each gate adds no more than two words to say what it waits for.
+    let response = size_of::<Response<Body>>();
+    assert!(size_of_val(&future) <= response + 3 * 2 * size_of::<usize>());
+    assert!(pin!(future).poll(&mut cx()).is_ready());
+    assert_eq!((log.calls(), log.clones()), (1, 0));
 }

@@ -7,35 +7,38 @@ use std::fmt::Write;
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE},
+    header::{CONTENT_TYPE, HeaderName},
 };
 
-use super::{Rejection, http::challenge, table::row};
+use super::{Rejection, http::write_challenge, table::row};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// When to retry, in milliseconds (gRPC proposal A6).
 const RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
-/// How the caller speaks.
+/// How the caller speaks. One byte: the road keeps it while the inner service works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http,
-    /// With the content type of the answer.
-    Grpc(&'static str),
+    Grpc,
+    GrpcWeb,
+    GrpcWebProto,
+    GrpcWebText,
+    GrpcWebTextProto,
 }
 
-/// Longest first, since each is found as a prefix. A message format after `+` is repeated to gRPC-Web callers, which
-/// compare; the plain type is right for all gRPC callers.
-const CONTENT_TYPES: [(&str, &str); 5] = [
+/// The content types of gRPC, asked for and answered. A message format after `+` is repeated to gRPC-Web callers, which
+/// compare; the plain type is right for all gRPC callers. Longest first, since each is found as a prefix.
+const SPOKEN: [(&str, Protocol); 5] = [
     (
         "application/grpc-web-text+proto",
-        "application/grpc-web-text+proto",
+        Protocol::GrpcWebTextProto,
     ),
-    ("application/grpc-web-text", "application/grpc-web-text"),
-    ("application/grpc-web+proto", "application/grpc-web+proto"),
-    ("application/grpc-web", "application/grpc-web"),
-    ("application/grpc", "application/grpc"),
+    ("application/grpc-web-text", Protocol::GrpcWebText),
+    ("application/grpc-web+proto", Protocol::GrpcWebProto),
+    ("application/grpc-web", Protocol::GrpcWeb),
+    ("application/grpc", Protocol::Grpc),
 ];
 
 impl Protocol {
@@ -44,7 +47,7 @@ impl Protocol {
         let Some(asked) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else {
             return Self::Http;
         };
-        let spoken = CONTENT_TYPES.iter().find(|(name, _)| {
+        let spoken = SPOKEN.iter().find(|(name, _)| {
             asked
                 .split_at_checked(name.len())
                 .is_some_and(|(start, rest)| {
@@ -52,7 +55,13 @@ impl Protocol {
                         && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
                 })
         });
-        spoken.map_or(Self::Http, |(_, answer)| Self::Grpc(answer))
+        spoken.map_or(Self::Http, |&(_, protocol)| protocol)
+    }
+
+    /// The content type of a gRPC answer; `None` means HTTP.
+    pub(super) fn content_type(self) -> Option<&'static str> {
+        let spoken = SPOKEN.iter().find(|(_, protocol)| *protocol == self);
+        spoken.map(|&(name, _)| name)
     }
 }
 
@@ -66,10 +75,9 @@ pub(super) fn write(headers: &mut HeaderMap, content_type: &'static str, rejecti
         let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         headers.insert(RETRY_PUSHBACK, HeaderValue::from(millis));
     }
-    // The details of a challenge (scope, max_age, acr_values) have no gRPC form of their own.
-    if let Some(challenge) = challenge(rejection) {
-        headers.insert(WWW_AUTHENTICATE, challenge);
-    }
+    // What a client needs to mend its credentials (scope, max_age, nonce) has no gRPC form of its own: as metadata it
+    // arrives with the status.
+    write_challenge(headers, rejection);
 }
 
 /// `grpc-message` is percent-encoded: everything but printable ASCII, and `%` itself.
@@ -87,5 +95,5 @@ fn message(text: &'static str) -> HeaderValue {
             let _ = write!(encoded, "%{byte:02X}");
         }
     }
-    HeaderValue::try_from(encoded).unwrap_or(HeaderValue::from_static(""))
+    HeaderValue::try_from(encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

@@ -38,11 +38,16 @@ pub(super) fn write<B: 'static>(response: &mut Response<B>, rejection: &Rejectio
 
 fn write_headers(headers: &mut HeaderMap, rejection: &Rejection) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(challenge) = challenge(rejection) {
-        headers.insert(WWW_AUTHENTICATE, challenge);
-    }
+    write_challenge(headers, rejection);
     if let Some(after) = rejection.retry() {
         headers.insert(RETRY_AFTER, seconds(after));
+    }
+}
+
+/// The challenge and what belongs to it, the same for HTTP and gRPC.
+pub(super) fn write_challenge(headers: &mut HeaderMap, rejection: &Rejection) {
+    if let Some(challenge) = challenge(rejection) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
     }
     if let Some(Ok(nonce)) = rejection.nonce().map(HeaderValue::from_str) {
         headers.insert(DPOP_NONCE, nonce);
@@ -58,14 +63,14 @@ fn seconds(after: Duration) -> HeaderValue {
 }
 
 /// The value of `WWW-Authenticate`, for the kinds that have a challenge.
-pub(super) fn challenge(rejection: &Rejection) -> Option<HeaderValue> {
+fn challenge(rejection: &Rejection) -> Option<HeaderValue> {
     let plain = row(rejection.kind()).challenge?;
     if rejection.has_plain_challenge() {
         return Some(HeaderValue::from_static(plain));
     }
     // `quoted` leaves only visible ASCII and spaces, so the plain text is never needed.
     let built = HeaderValue::try_from(build_challenge(rejection));
-    Some(built.unwrap_or(HeaderValue::from_static(plain)))
+    Some(built.unwrap_or_else(|_| HeaderValue::from_static(plain)))
 }
 
 pub(super) fn build_challenge(rejection: &Rejection) -> String {

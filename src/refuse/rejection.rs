@@ -4,7 +4,7 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use super::table::row;
+use super::table::{Format, row};
 
 /// Why a request was refused.
 ///
@@ -213,8 +213,13 @@ impl Rejection {
 
 /// What the responders read.
 impl Rejection {
-    pub(super) const fn detail_text(&self) -> &'static str {
-        self.detail
+    /// The detail as clients see it. For OAuth errors it is that of the kind: reused, revoked and unknown look the same.
+    pub(super) fn detail_text(&self) -> &'static str {
+        let row = row(self.kind);
+        match row.format {
+            Format::Problem => self.detail,
+            Format::OAuth => row.detail,
+        }
     }
 
     /// Nothing but a kind: all texts are those of the table.
@@ -250,7 +255,10 @@ impl Rejection {
 
     pub(super) fn retry(&self) -> Option<Duration> {
         let stated = self.extra.as_deref().and_then(|extra| extra.retry_after);
-        stated.or((self.kind == RejectionKind::Unavailable).then_some(Duration::from_secs(1)))
+        match self.kind {
+            RejectionKind::Unavailable => Some(stated.unwrap_or(Duration::from_secs(1))),
+            _ => stated,
+        }
     }
 }
 

@@ -74,15 +74,21 @@ where
 #[non_exhaustive]
 pub struct DefaultRefuse;
 
+impl DefaultRefuse {
+    /// The default responder.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
 impl<B: Default + 'static> Refuse<B> for DefaultRefuse {
     fn refuse(&self, refused: Refused, rejection: &Rejection) -> Response<B> {
         let protocol = refused.protocol;
         let mut response = refused.recycle(B::default());
-        match protocol {
-            Protocol::Http => http::write(&mut response, rejection),
-            Protocol::Grpc(content_type) => {
-                grpc::write(response.headers_mut(), content_type, rejection);
-            }
+        match protocol.content_type() {
+            None => http::write(&mut response, rejection),
+            Some(content_type) => grpc::write(response.headers_mut(), content_type, rejection),
         }
         response
     }
@@ -123,7 +129,7 @@ impl Refused {
     /// Whether the caller speaks gRPC or gRPC-Web; known on the way out as well.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
-        matches!(self.protocol, Protocol::Grpc(_))
+        self.protocol != Protocol::Http
     }
 
     /// An empty response in the allocations of the request; nothing that the request said is left in it.

@@ -1,7 +1,7 @@
 //! The texts rendered while compiling are those that would be rendered per request.
 
 use super::{
-    Protocol, Rejection, RejectionKind, http,
+    DefaultRefuse, Protocol, Refuse, Rejection, RejectionKind, http,
     table::{Format, KINDS, row},
 };
 
@@ -81,8 +81,32 @@ fn the_content_type_says_how_the_caller_speaks() {
     for (asked, answer) in table {
         let mut headers = ::http::HeaderMap::new();
         headers.insert("content-type", asked.parse().unwrap());
-        let expected = answer.map_or(Protocol::Http, Protocol::Grpc);
-        assert_eq!(Protocol::of(&headers), expected, "{asked}");
+        assert_eq!(Protocol::of(&headers).content_type(), answer, "{asked}");
     }
     assert_eq!(Protocol::of(&::http::HeaderMap::new()), Protocol::Http);
+}
+
+#[test]
+fn the_causing_error_is_for_this_side_only() {
+    use std::error::Error;
+
+    let cause = "redis://10.0.0.7:6379 refused the key sess:1";
+    for &kind in KINDS {
+        let rejection = Rejection::new(kind).code("a.code").caused_by(cause);
+        assert_eq!(
+            rejection.source().map(ToString::to_string).as_deref(),
+            Some(cause)
+        );
+        assert!(!rejection.to_string().contains("redis"));
+        for content_type in ["text/plain", "application/grpc"] {
+            let request = ::http::Request::builder().header("content-type", content_type);
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let response: ::http::Response<String> = DefaultRefuse.refuse(head.into(), &rejection);
+            let seen = format!("{:?} {}", response.headers(), response.body());
+            assert!(
+                !seen.contains("redis") && !seen.contains("10.0.0.7"),
+                "{seen}"
+            );
+        }
+    }
 }

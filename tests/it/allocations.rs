@@ -61,7 +61,7 @@ where
     let inner = service_fn(|_: Request<()>| {
         std::future::ready(Ok::<_, Infallible>(Response::new(B::default())))
     });
-    let mut service = Gated::new(inner, gate, DefaultRefuse);
+    let mut service = Gated::new(inner, gate, DefaultRefuse::new());
     let mut cx = Context::from_waker(Waker::noop());
     let before = COUNT.get();
     let mut future = pin!(service.call(request));
@@ -104,10 +104,16 @@ fn a_local_pass_allocates_nothing() {
 #[test]
 fn a_local_refusal_allocates_for_the_rejection_in_the_extensions_only() {
     // The value, and the map around it if the request had none.
-    assert_eq!(allocations::<Full<Bytes>>(Plan::Refuse(NO), with_extensions()), 1);
+    assert_eq!(
+        allocations::<Full<Bytes>>(Plan::Refuse(NO), with_extensions()),
+        1
+    );
     assert_eq!(allocations::<Full<Bytes>>(Plan::Refuse(NO), request()), 3);
     assert_eq!(allocations::<Full<Bytes>>(Plan::Refuse(NO), grpc()), 3);
-    assert_eq!(allocations::<tonic::body::Body>(Plan::Refuse(NO), grpc()), 3);
+    assert_eq!(
+        allocations::<tonic::body::Body>(Plan::Refuse(NO), grpc()),
+        3
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ type Gate = TestGate<fn(&http::request::Parts) -> Plan>;
 type Inner = std::future::Ready<Result<Response<String>, std::io::Error>>;
 
 /// A service with a future that is neither pinned nor boxed.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Plain;
 
 impl<B> tower::Service<Request<B>> for Plain {

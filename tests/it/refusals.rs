@@ -8,7 +8,7 @@ use portcullis::{DefaultRefuse, Refuse, Rejection, RejectionKind as Kind};
 fn refuse(rejection: &Rejection, content_type: &str) -> Response<String> {
     let request = Request::post("/").header("content-type", content_type);
     let (head, ()) = request.body(()).unwrap().into_parts();
-    DefaultRefuse.refuse(head.into(), rejection)
+    DefaultRefuse::new().refuse(head.into(), rejection)
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -225,7 +225,9 @@ fn refused_grants_are_oauth_errors_and_nothing_more() {
     ];
     for (kind, body, grpc) in table {
         // The reason is for this side: reuse must not look different from an unknown token.
-        let rejection = Rejection::new(kind).code("refresh.reuse").detail("used twice");
+        let rejection = Rejection::new(kind)
+            .code("refresh.reuse")
+            .detail("used twice");
         let response = refuse(&rejection, "application/x-www-form-urlencoded");
         assert_eq!(response.status(), 400);
         assert_eq!(response.body(), body);
@@ -235,7 +237,10 @@ fn refused_grants_are_oauth_errors_and_nothing_more() {
         assert_eq!(header(headers, "www-authenticate"), None);
         let response = refuse(&rejection, "application/grpc");
         assert_eq!(header(response.headers(), "grpc-status"), Some(grpc));
-        assert_ne!(header(response.headers(), "grpc-message"), Some("used twice"));
+        assert_ne!(
+            header(response.headers(), "grpc-message"),
+            Some("used twice")
+        );
     }
 }
 
@@ -253,14 +258,22 @@ fn what_a_rejection_adds() {
     let rejection = Rejection::new(Kind::InvalidToken).detail("the access token expired");
     assert_eq!(
         header(refuse(&rejection, "").headers(), "www-authenticate"),
-        Some(r#"Bearer realm="api", error="invalid_token", error_description="the access token expired""#)
+        Some(
+            r#"Bearer realm="api", error="invalid_token", error_description="the access token expired""#
+        )
     );
     let rejection = Rejection::new(Kind::UseDpopNonce).dpop_nonce("abc");
-    assert_eq!(header(refuse(&rejection, "").headers(), "dpop-nonce"), Some("abc"));
+    assert_eq!(
+        header(refuse(&rejection, "").headers(), "dpop-nonce"),
+        Some("abc")
+    );
     let response = refuse(&rejection, "application/grpc");
     assert_eq!(header(response.headers(), "dpop-nonce"), Some("abc"));
     let rejection = Rejection::new(Kind::Conflict).retry_after(Duration::from_millis(1_001));
-    assert_eq!(header(refuse(&rejection, "").headers(), "retry-after"), Some("2"));
+    assert_eq!(
+        header(refuse(&rejection, "").headers(), "retry-after"),
+        Some("2")
+    );
 }
 
 #[test]
@@ -276,7 +289,7 @@ fn a_body_that_cannot_hold_text_stays_empty_and_has_no_type() {
     let (head, ()) = Request::new(()).into_parts();
     let rejection = Rejection::new(Kind::Csrf);
     let response: Response<http_body_util::Empty<bytes::Bytes>> =
-        DefaultRefuse.refuse(head.into(), &rejection);
+        DefaultRefuse::new().refuse(head.into(), &rejection);
     assert_eq!(response.status(), 403);
     assert_eq!(response.headers().get("content-type"), None);
 }
