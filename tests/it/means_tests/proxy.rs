@@ -345,8 +345,7 @@ async fn a_lost_reply_ends_the_connection_after_the_command_took_effect() {
     let lost = proxy.drop_reply(named("INCR"));
     let increment = async |connection: &MultiplexedConnection| {
         let increment = redis::cmd("INCR").arg("a").clone();
-        let asked = increment.query_async::<i32>(&mut connection.clone()).await;
-        asked
+        increment.query_async::<i32>(&mut connection.clone()).await
     };
     assert!(
         wait::within("an error", increment(&connection))
