@@ -94,7 +94,7 @@ fn watchdog(guarded: u32, litter: Option<&Path>) -> io::Result<process::Child> {
     ]);
     command
         .arg(guarded.to_string())
-        .arg(litter.unwrap_or(Path::new("")));
+        .arg(litter.unwrap_or_else(|| Path::new("")));
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -1,6 +1,10 @@
 use std::time::{Duration, Instant};
 
 use redis::{Value, aio::MultiplexedConnection};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::means::{
     proxy::{Proxy, mentions, named},
@@ -78,6 +82,25 @@ async fn one_turn_for_a_pipeline_of_any_size() {
 }
 
 #[tokio::test]
+async fn one_turn_for_a_pipeline_that_is_answered_while_it_still_arrives() {
+    let (_server, proxy) = pair().await;
+    let mut stream = TcpStream::connect(("127.0.0.1", proxy.port()))
+        .await
+        .unwrap();
+    let get = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+    let mut answer = async |turns: usize, sent: &[u8]| {
+        stream.write_all(sent).await.unwrap();
+        let mut null = [0; 5];
+        let reading = stream.read_exact(&mut null);
+        wait::within("a reply", reading).await.unwrap();
+        assert_eq!((&null, proxy.turns()), (b"$-1\r\n", turns));
+    };
+    answer(1, &[&get[..], &get[..9]].concat()).await;
+    answer(1, &get[9..]).await;
+    answer(2, get).await;
+}
+
+#[tokio::test]
 async fn one_turn_for_what_overlaps() {
     let (_server, proxy) = pair().await;
     let one = connect(&proxy.url()).await;
@@ -149,6 +172,41 @@ async fn pushes_are_passed_on_and_are_no_replies() {
 }
 
 #[tokio::test]
+async fn a_push_settles_no_reply_that_is_owed() {
+    let (server, proxy) = pair().await;
+    let (sender, mut pushes) = tokio::sync::mpsc::unbounded_channel();
+    let config = redis::AsyncConnectionConfig::new()
+        .set_push_sender(sender)
+        .set_response_timeout(None);
+    let client = redis::Client::open(format!("{}/?protocol=resp3", proxy.url())).unwrap();
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .unwrap();
+    connection.subscribe("news").await.unwrap();
+    let other = connect(&proxy.url()).await;
+    proxy.reset_counts();
+    let blocked = tokio::spawn(async move {
+        let pop = redis::cmd("BLPOP").arg("list").arg(0).clone();
+        pop.query_async::<Value>(&mut connection).await
+    });
+    wait::until("the blocked client", async || {
+        (server.info("blocked_clients").await == 1).then_some(())
+    })
+    .await;
+    server.cli(&["PUBLISH", "news", "hear"]).await;
+    while wait::within("a push", pushes.recv()).await.unwrap().kind != redis::PushKind::Message {}
+    get(&other, "a").await.unwrap();
+    assert_eq!((proxy.turns(), proxy.is_idle()), (1, false));
+    server.cli(&["LPUSH", "list", "1"]).await;
+    wait::within("the blocked command", blocked)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(proxy.is_idle());
+}
+
+#[tokio::test]
 async fn a_delay_is_felt_both_ways_and_once_for_all_that_is_sent_together() {
     let (_server, proxy) = pair().await;
     let connection = connect(&proxy.url()).await;
@@ -206,7 +264,7 @@ async fn a_blackhole_swallows_old_and_new_connections_until_it_is_mended() {
 async fn connections_are_reset_and_refused() {
     let (_server, proxy) = pair().await;
     let connection = connect(&proxy.url()).await;
-    let raw = tokio::net::TcpStream::connect(("127.0.0.1", proxy.port()))
+    let raw = TcpStream::connect(("127.0.0.1", proxy.port()))
         .await
         .unwrap();
     wait::until_true("both connections", || proxy.open_connections() == 2).await;
@@ -285,21 +343,21 @@ async fn a_lost_reply_ends_the_connection_after_the_command_took_effect() {
     let (server, proxy) = pair().await;
     let connection = connect(&proxy.url()).await;
     let lost = proxy.drop_reply(named("INCR"));
-    let result = redis::cmd("INCR")
-        .arg("a")
-        .query_async::<i32>(&mut connection.clone())
-        .await;
-    assert!(result.is_err() && lost.is_reached());
+    let increment = async |connection: &MultiplexedConnection| {
+        let increment = redis::cmd("INCR").arg("a").clone();
+        increment.query_async::<i32>(&mut connection.clone()).await
+    };
+    assert!(
+        wait::within("an error", increment(&connection))
+            .await
+            .is_err()
+    );
+    assert!(lost.is_reached());
     assert_eq!(server.ask::<String>(&["GET", "a"]).await, "1");
     let again = connect(&proxy.url()).await;
-    assert_eq!(
-        redis::cmd("INCR")
-            .arg("a")
-            .query_async::<i32>(&mut again.clone())
-            .await
-            .unwrap(),
-        2
-    );
+    // The lost reply is owed to nobody any more.
+    let (turns, sum) = proxy.turns_of(increment(&again)).await;
+    assert_eq!((turns, sum.unwrap()), (1, 2));
 }
 
 #[tokio::test]
@@ -307,6 +365,7 @@ async fn a_trap_that_is_let_go_before_it_caught_anything_catches_nothing() {
     let (_server, proxy) = pair().await;
     let connection = connect(&proxy.url()).await;
     proxy.pause_before(named("GET")).resume();
+    proxy.drop_reply(named("GET")).resume();
     wait::within("an untouched command", get(&connection, "a"))
         .await
         .unwrap();
