@@ -15,6 +15,8 @@ mod refuse;
 mod secret;
 mod trace;
 
+pub mod store;
+
 pub use clock::Clock;
 #[cfg(feature = "session")]
 pub use cookie::SameSite;
@@ -25,3 +27,4 @@ pub use gate::{Gate, Gated, ResponseFuture};
 pub use gate::{Plan, TestGate};
 pub use keyring::KeyRing;
 pub use refuse::{DefaultRefuse, Refuse, Refused, Rejection, RejectionKind};
+pub use store::{Store, StoreError, StoreErrorKind};

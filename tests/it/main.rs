@@ -1,4 +1,11 @@
-//! The behaviour of the crate from outside, in one binary.
+//! The one integration binary: everything that needs a real server, a real process or the public face of the crate.
+//!
+//! Linked once, with one `mod` line per subject. `means/` holds what the tests use, `means_tests/` shows that it works.
+
+// Tests name their invariants by failing; a panic with a line number is the report that is wanted here.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// A binary has no outside: `pub` in here means "for the other modules of the tests".
+#![allow(unreachable_pub, missing_docs, missing_debug_implementations)]
 
 mod allocations;
 mod auto_traits;
@@ -6,5 +13,8 @@ mod jwt_attacks;
 mod jwt_kit;
 mod jwt_layer;
 mod jwt_random;
+mod house;
+mod means;
+mod means_tests;
 mod refusals;
 mod road;

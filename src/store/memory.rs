@@ -1,0 +1,251 @@
+//! The in-process twin of Redis: enough of it for the operations of this crate.
+//!
+//! It expires, and it is bounded: past its limit a write fails with `Full` instead of growing. Nothing is evicted,
+//! because what lies here may be a revocation. Values live and die with the process, and no other process sees them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map, hash_map::Entry as Slot};
+
+use super::operation::Fault;
+
+/// What one entry costs besides its bytes: the maps' own overhead, roughly.
+const ENTRY_COST: usize = 128;
+
+#[derive(Debug)]
+pub(crate) struct Memory {
+    entries: HashMap<String, Entry>,
+    deadlines: BTreeSet<(u64, String)>,
+    used: usize,
+    limit: usize,
+    now: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    value: Stored,
+    expires: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Stored {
+    Text(Vec<u8>),
+    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+    /// Member → score, in milliseconds: all our sorted sets are ordered by time.
+    Sorted(BTreeMap<Vec<u8>, u64>),
+}
+
+impl Stored {
+    fn cost(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Hash(map) => map.iter().map(|(name, value)| name.len() + value.len() + ENTRY_COST).sum(),
+            Self::Sorted(map) => map.keys().map(|member| member.len() + ENTRY_COST).sum(),
+        }
+    }
+}
+
+impl Memory {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { entries: HashMap::new(), deadlines: BTreeSet::new(), used: 0, limit, now: 0 }
+    }
+
+    /// Moves time on and drops what has expired. Called before every operation; never goes back.
+    pub(crate) fn advance_to(&mut self, now: u64) {
+        self.now = self.now.max(now);
+        while let Some((deadline, _)) = self.deadlines.first()
+            && *deadline <= self.now
+        {
+            let Some((_, key)) = self.deadlines.pop_first() else { break };
+            self.forget(&key);
+        }
+    }
+
+    fn forget(&mut self, key: &str) -> bool {
+        let Some(entry) = self.entries.remove(key) else { return false };
+        self.used = self.used.saturating_sub(key.len() + ENTRY_COST + entry.value.cost());
+        if let Some(deadline) = entry.expires {
+            self.deadlines.remove(&(deadline, key.to_owned()));
+        }
+        true
+    }
+
+    /// How many keys there are.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// All keys, in no order.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.entries.keys().cloned().collect()
+    }
+
+    pub(crate) fn exists(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    pub(crate) fn delete(&mut self, key: &str) -> bool {
+        self.forget(key)
+    }
+
+    /// `GET`.
+    pub(crate) fn get(&self, key: &str) -> Result<Option<&[u8]>, Fault> {
+        match self.entries.get(key).map(|entry| &entry.value) {
+            None => Ok(None),
+            Some(Stored::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(Fault::Corrupt),
+        }
+    }
+
+    /// `SET key value PXAT expires`.
+    pub(crate) fn set(&mut self, key: &str, value: Vec<u8>, expires: Option<u64>) -> Result<(), Fault> {
+        let cost = key.len() + ENTRY_COST + value.len();
+        let freed = self.entries.get(key).map_or(0, |old| key.len() + ENTRY_COST + old.value.cost());
+        if self.used - freed + cost > self.limit {
+            return Err(Fault::Full);
+        }
+        self.forget(key);
+        self.used += cost;
+        self.entries.insert(key.to_owned(), Entry { value: Stored::Text(value), expires: None });
+        if let Some(expires) = expires {
+            self.expire_at(key, expires);
+        }
+        Ok(())
+    }
+
+    /// `PEXPIREAT`; a time that has passed deletes.
+    pub(crate) fn expire_at(&mut self, key: &str, expires: u64) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else { return false };
+        if let Some(old) = entry.expires.replace(expires) {
+            self.deadlines.remove(&(old, key.to_owned()));
+        }
+        if expires <= self.now {
+            entry.expires = None;
+            self.forget(key);
+        } else {
+            self.deadlines.insert((expires, key.to_owned()));
+        }
+        true
+    }
+
+    /// `PEXPIRETIME`; `None` when the key is missing or never expires.
+    pub(crate) fn expires(&self, key: &str) -> Option<u64> {
+        self.entries.get(key).and_then(|entry| entry.expires)
+    }
+
+    fn hash_mut(&mut self, key: &str) -> Result<&mut BTreeMap<Vec<u8>, Vec<u8>>, Fault> {
+        match &mut self.slot(key, || Stored::Hash(BTreeMap::new())).value {
+            Stored::Hash(map) => Ok(map),
+            _ => Err(Fault::Corrupt),
+        }
+    }
+
+    fn sorted_mut(&mut self, key: &str) -> Result<&mut BTreeMap<Vec<u8>, u64>, Fault> {
+        match &mut self.slot(key, || Stored::Sorted(BTreeMap::new())).value {
+            Stored::Sorted(map) => Ok(map),
+            _ => Err(Fault::Corrupt),
+        }
+    }
+
+    /// The entry of a collection, made when missing. Callers have checked the limit.
+    fn slot(&mut self, key: &str, empty: impl FnOnce() -> Stored) -> &mut Entry {
+        match self.entries.entry(key.to_owned()) {
+            Slot::Occupied(slot) => slot.into_mut(),
+            Slot::Vacant(slot) => {
+                self.used += key.len() + ENTRY_COST;
+                slot.insert(Entry { value: empty(), expires: None })
+            }
+        }
+    }
+
+    fn check_room(&self, key: &str, more: usize) -> Result<(), Fault> {
+        let new = if self.exists(key) { 0 } else { key.len() + ENTRY_COST };
+        if self.used + new + more + ENTRY_COST > self.limit { Err(Fault::Full) } else { Ok(()) }
+    }
+
+    /// `HSET` of one field.
+    pub(crate) fn hash_set(&mut self, key: &str, field: &[u8], value: &[u8]) -> Result<(), Fault> {
+        self.check_room(key, field.len() + value.len())?;
+        let (added, freed) = match self.hash_mut(key)?.entry(field.to_vec()) {
+            btree_map::Entry::Occupied(mut slot) => (value.len(), slot.insert(value.to_vec()).len()),
+            btree_map::Entry::Vacant(slot) => {
+                slot.insert(value.to_vec());
+                (field.len() + value.len() + ENTRY_COST, 0)
+            }
+        };
+        self.used = (self.used + added).saturating_sub(freed);
+        Ok(())
+    }
+
+    /// `HGET`.
+    pub(crate) fn hash_get(&self, key: &str, field: &[u8]) -> Result<Option<&[u8]>, Fault> {
+        match self.entries.get(key).map(|entry| &entry.value) {
+            None => Ok(None),
+            Some(Stored::Hash(map)) => Ok(map.get(field).map(Vec::as_slice)),
+            Some(_) => Err(Fault::Corrupt),
+        }
+    }
+
+    /// `HDEL` of one field; an empty hash is no key.
+    pub(crate) fn hash_remove(&mut self, key: &str, field: &[u8]) -> Result<bool, Fault> {
+        if !self.exists(key) {
+            return Ok(false);
+        }
+        let map = self.hash_mut(key)?;
+        let Some(value) = map.remove(field) else { return Ok(false) };
+        let empty = map.is_empty();
+        self.used = self.used.saturating_sub(field.len() + value.len() + ENTRY_COST);
+        if empty {
+            self.forget(key);
+        }
+        Ok(true)
+    }
+
+    /// `ZADD` of one member.
+    pub(crate) fn sorted_add(&mut self, key: &str, member: &[u8], score: u64) -> Result<(), Fault> {
+        self.check_room(key, member.len())?;
+        if self.sorted_mut(key)?.insert(member.to_vec(), score).is_none() {
+            self.used += member.len() + ENTRY_COST;
+        }
+        Ok(())
+    }
+
+    /// `ZREM` of one member; an empty set is no key.
+    pub(crate) fn sorted_remove(&mut self, key: &str, member: &[u8]) -> Result<bool, Fault> {
+        if !self.exists(key) {
+            return Ok(false);
+        }
+        let map = self.sorted_mut(key)?;
+        if map.remove(member).is_none() {
+            return Ok(false);
+        }
+        let empty = map.is_empty();
+        self.used = self.used.saturating_sub(member.len() + ENTRY_COST);
+        if empty {
+            self.forget(key);
+        }
+        Ok(true)
+    }
+
+    /// `ZSCORE`.
+    pub(crate) fn sorted_score(&self, key: &str, member: &[u8]) -> Result<Option<u64>, Fault> {
+        match self.entries.get(key).map(|entry| &entry.value) {
+            None => Ok(None),
+            Some(Stored::Sorted(map)) => Ok(map.get(member).copied()),
+            Some(_) => Err(Fault::Corrupt),
+        }
+    }
+
+    /// `ZRANGE 0 -1 WITHSCORES`: members by score, then by name.
+    pub(crate) fn sorted_range(&self, key: &str) -> Result<Vec<(Vec<u8>, u64)>, Fault> {
+        match self.entries.get(key).map(|entry| &entry.value) {
+            None => Ok(Vec::new()),
+            Some(Stored::Sorted(map)) => {
+                let mut all: Vec<_> = map.iter().map(|(member, score)| (member.clone(), *score)).collect();
+                all.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+                Ok(all)
+            }
+            Some(_) => Err(Fault::Corrupt),
+        }
+    }
+}

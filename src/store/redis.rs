@@ -1,0 +1,157 @@
+//! Calls as Redis commands, and replies as values. This room and `near` are the only ones that name the driver.
+//!
+//! A script travels as `EVALSHA` once the connection is known to have loaded it, and as `EVAL` before that, so that a
+//! first use costs no extra trip. `NOSCRIPT` (flushed scripts, a failover) is healed by sending the same calls once
+//! more as `EVAL`: a call answered by `NOSCRIPT` was not carried out, so nothing runs twice.
+
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, aio::ConnectionLike};
+
+use super::{
+    StoreError, StoreErrorKind,
+    operation::{Arg, Call, Operation, Value, corrupt},
+};
+
+/// The replies to the calls of one trip, in their order.
+pub(crate) type Replies = Vec<Result<Value, StoreError>>;
+
+pub(crate) fn script_sha(text: &str) -> String {
+    redis::Script::new(text).get_hash().to_owned()
+}
+
+/// Whether scripts are named by their hash or sent whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Hash,
+    Text,
+}
+
+fn command(call: &Call, style: Style) -> Cmd {
+    let mut cmd = match (call.operation.as_script(), style) {
+        (None, _) => redis::cmd(call.operation.as_command().expect("an operation is a script or a command")),
+        (Some(script), Style::Hash) => scripted("EVALSHA", &script.sha, call.keys.len()),
+        (Some(script), Style::Text) => scripted("EVAL", &script.text, call.keys.len()),
+    };
+    for key in &call.keys {
+        cmd.arg(key.as_str());
+    }
+    for arg in &call.args {
+        match arg {
+            Arg::Int(value) => cmd.arg(*value),
+            Arg::Static(text) => cmd.arg(*text),
+            Arg::Bytes(bytes) => cmd.arg(bytes.as_slice()),
+        };
+    }
+    cmd
+}
+
+fn scripted(name: &str, script: &str, keys: usize) -> Cmd {
+    let mut cmd = redis::cmd(name);
+    cmd.arg(script).arg(keys);
+    cmd
+}
+
+/// Sends the calls in one trip. The outer error is the connection's, the inner ones are the server's word on one call.
+pub(super) async fn send(
+    connection: &mut (impl ConnectionLike + ?Sized),
+    calls: &[Call],
+    is_loaded: impl Fn(&Operation) -> bool,
+) -> Result<Replies, RedisError> {
+    let styles: Vec<_> =
+        calls.iter().map(|call| if is_loaded(call.operation) { Style::Hash } else { Style::Text }).collect();
+    let raw = exchange(connection, calls.iter().zip(styles.iter().copied())).await?;
+    let missing: Vec<usize> = (0..raw.len()).filter(|i| is_noscript(&raw[*i])).collect();
+    let mut replies: Replies = raw.into_iter().zip(calls).map(|(reply, call)| value(reply, call)).collect();
+    if !missing.is_empty() {
+        let again = exchange(connection, missing.iter().map(|i| (&calls[*i], Style::Text))).await?;
+        for (index, reply) in missing.into_iter().zip(again) {
+            replies[index] = value(reply, &calls[index]);
+        }
+    }
+    Ok(replies)
+}
+
+async fn exchange<'a>(
+    connection: &mut (impl ConnectionLike + ?Sized),
+    mut calls: impl ExactSizeIterator<Item = (&'a Call, Style)>,
+) -> Result<Vec<redis::Value>, RedisError> {
+    let count = calls.len();
+    if count == 1 {
+        let Some((call, style)) = calls.next() else { return Ok(Vec::new()) };
+        let reply = connection.req_packed_command(&command(call, style)).await;
+        return match reply {
+            Ok(reply) => Ok(vec![reply]),
+            Err(error) => server_error(error).map(|error| vec![error]),
+        };
+    }
+    let mut pipeline = Pipeline::with_capacity(count);
+    for (call, style) in calls {
+        pipeline.add_command(command(call, style));
+    }
+    let replies = connection.req_packed_commands(&pipeline, 0, count).await?;
+    // Fewer replies than commands would hand one caller another's answer.
+    if replies.len() == count {
+        Ok(replies)
+    } else {
+        Err(RedisError::from((ErrorKind::UnexpectedReturnType, "wrong number of replies")))
+    }
+}
+
+/// Some connection types turn an error reply into an `Err`; it is still an answer, not a fault of the connection.
+fn server_error(error: RedisError) -> Result<redis::Value, RedisError> {
+    if !matches!(error.kind(), ErrorKind::Server(_)) {
+        return Err(error);
+    }
+    match error.clone().into_server_errors() {
+        Some(errors) if errors.len() == 1 => Ok(redis::Value::ServerError(errors[0].1.clone())),
+        _ => Err(error),
+    }
+}
+
+fn is_noscript(reply: &redis::Value) -> bool {
+    matches!(reply, redis::Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
+}
+
+fn value(reply: redis::Value, call: &Call) -> Result<Value, StoreError> {
+    convert(reply).map_err(|error| error.during(call.operation.name()))
+}
+
+fn convert(reply: redis::Value) -> Result<Value, StoreError> {
+    Ok(match reply {
+        redis::Value::Nil => Value::Nil,
+        redis::Value::Int(value) => Value::Int(value),
+        redis::Value::BulkString(bytes) => Value::Bytes(bytes),
+        redis::Value::SimpleString(text) => Value::Bytes(text.into_bytes()),
+        redis::Value::Okay => Value::bytes("OK"),
+        redis::Value::Boolean(yes) => Value::Int(i64::from(yes)),
+        redis::Value::Array(values) | redis::Value::Set(values) => {
+            Value::List(values.into_iter().map(convert).collect::<Result<_, _>>()?)
+        }
+        redis::Value::Map(pairs) => {
+            Value::List(pairs.into_iter().flat_map(|(k, v)| [k, v]).map(convert).collect::<Result<_, _>>()?)
+        }
+        redis::Value::ServerError(error) => return Err(error_of(&RedisError::from(error))),
+        _ => return Err(corrupt()),
+    })
+}
+
+/// Sorts an error of the driver. The text of a server's error stays in the source chain, for logs.
+pub(super) fn error_of(error: &RedisError) -> StoreError {
+    let kind = match (error.kind(), error.code()) {
+        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => StoreErrorKind::Denied,
+        (_, Some("WRONGTYPE" | "CORRUPT")) => StoreErrorKind::Corrupt,
+        (ErrorKind::Server(_) | ErrorKind::Extension, _) => StoreErrorKind::Server,
+        (ErrorKind::InvalidClientConfig, _) => StoreErrorKind::Config,
+        _ => StoreErrorKind::Unavailable,
+    };
+    StoreError::new(kind).caused_by(error.clone())
+}
+
+/// Whether a write went to a server that no longer takes any: a demoted primary. Only a new connection finds the right
+/// one.
+pub(super) fn is_demoted(error: &StoreError) -> bool {
+    use std::error::Error as _;
+    error
+        .source()
+        .and_then(|source| source.downcast_ref::<RedisError>())
+        .is_some_and(|error| matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly)))
+}

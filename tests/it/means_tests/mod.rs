@@ -1,0 +1,7 @@
+//! The means under test: what every other test relies on, each piece against a real server.
+
+mod alloc;
+mod http;
+mod process;
+mod proxy;
+mod redis;
