@@ -1,11 +1,13 @@
 //! What a token says, before it is one.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use super::MintError;
 
 /// Whom a token is minted for, and what it allows.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a grant is not a token yet"]
 pub struct Grant {
     pub(super) sub: Box<str>,
@@ -68,7 +70,8 @@ impl Grant {
         self
     }
 
-    /// One claim of the application's own.
+    /// One claim of the application's own. Names that this crate writes, or that make the token one of another kind
+    /// (`cnf`, `events`, `at_hash`, `c_hash`), are refused when it is minted.
     pub fn claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.more.insert(name.into(), value.into());
         self
@@ -89,19 +92,30 @@ impl Grant {
             "tenant",
             "scope",
         ];
+        // These make something else of a token than a bearer's access token.
+        const OTHER_KINDS: [&str; 4] = ["cnf", "events", "at_hash", "c_hash"];
         let ids = [&self.client_id, &self.sid, &self.tenant];
         if self.sub.is_empty() || ids.into_iter().flatten().any(|id| id.is_empty()) {
             return Err(MintError::new("an id is empty"));
         }
-        if self
-            .more
-            .keys()
-            .any(|name| WRITTEN.contains(&name.as_str()))
-        {
+        let taken = |name: &String| {
+            WRITTEN
+                .iter()
+                .chain(&OTHER_KINDS)
+                .any(|taken| taken == name)
+        };
+        if self.more.keys().any(taken) {
             return Err(MintError::new(
-                "a claim has a name that the issuer writes itself",
+                "a claim has a name that means something already",
             ));
         }
         Ok(())
+    }
+}
+
+/// Nothing of it is shown: a grant names a person and a session.
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant").finish_non_exhaustive()
     }
 }

@@ -28,11 +28,22 @@ fn no_shorter_or_longer_token_is_accepted() {
         let good = signer.good().into_bytes();
         for len in 0..good.len() {
             assert!(layer.verify_at(&good[..len], NOW_MS).is_err(), "{len}");
-            assert!(layer.verify_at(&good[good.len() - len..], NOW_MS).is_err(), "{len}");
+            assert!(
+                layer.verify_at(&good[good.len() - len..], NOW_MS).is_err(),
+                "{len}"
+            );
         }
         for byte in 0..=255 {
-            assert!(layer.verify_at(&[&good[..], &[byte]].concat(), NOW_MS).is_err());
-            assert!(layer.verify_at(&[&[byte], &good[..]].concat(), NOW_MS).is_err());
+            assert!(
+                layer
+                    .verify_at(&[&good[..], &[byte]].concat(), NOW_MS)
+                    .is_err()
+            );
+            assert!(
+                layer
+                    .verify_at(&[&[byte], &good[..]].concat(), NOW_MS)
+                    .is_err()
+            );
         }
     }
 }
@@ -107,9 +118,13 @@ fn json() -> impl Strategy<Value = String> {
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(|values| format!("[{}]", values.join(","))),
+            prop::collection::vec(inner.clone(), 0..4)
+                .prop_map(|values| format!("[{}]", values.join(","))),
             prop::collection::vec(("[a-z]{0,3}", inner), 0..4).prop_map(|members| {
-                let members: Vec<_> = members.into_iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+                let members: Vec<_> = members
+                    .into_iter()
+                    .map(|(name, value)| format!("{name:?}:{value}"))
+                    .collect();
                 format!("{{{}}}", members.join(","))
             }),
         ]

@@ -9,11 +9,11 @@
 
 mod allocations;
 mod auto_traits;
+mod house;
 mod jwt_attacks;
 mod jwt_kit;
 mod jwt_layer;
 mod jwt_random;
-mod house;
 mod means;
 mod means_tests;
 mod refusals;
