@@ -61,10 +61,6 @@ pub enum JwtErrorKind {
 }
 
 impl JwtError {
-    pub(super) const fn new(kind: JwtErrorKind) -> Self {
-        Self(kind)
-    }
-
     /// What was wrong.
     #[must_use]
     pub const fn kind(&self) -> JwtErrorKind {
