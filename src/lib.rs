@@ -3,9 +3,17 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod cutoff;
+pub mod frameworks;
+#[cfg(feature = "session")]
+pub mod session;
+pub mod store;
+
 mod clock;
 #[cfg(feature = "session")]
 mod cookie;
+#[cfg(feature = "session")]
+mod device;
 mod error;
 mod gate;
 #[cfg(feature = "jwt")]
@@ -14,8 +22,6 @@ mod keyring;
 mod refuse;
 mod secret;
 mod trace;
-
-pub mod store;
 
 pub use clock::Clock;
 #[cfg(feature = "session")]

@@ -22,9 +22,9 @@ pub use test_gate::{Plan, TestGate};
 pub(crate) use sealed::{BoxFuture, Entry, Exit, Leave, Step, Steps};
 
 /// What stands in front of a service. Implemented by the gates of this crate; sealed.
-pub trait Gate: sealed::Steps {}
+pub trait Gate: Steps {}
 
-impl<G: sealed::Steps> Gate for G {}
+impl<G: Steps> Gate for G {}
 
 pub(crate) mod sealed {
     use std::pin::Pin;

@@ -4,7 +4,10 @@ use std::{fmt, sync::Mutex, time::Duration};
 
 use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
-use super::{Backend, Memory, Namespace, Shared, Store, StoreError, StoreErrorKind, external::External, link::Link};
+use super::{
+    Backend, Memory, Namespace, Shared, Store, StoreError, StoreErrorKind, external::External,
+    link::Link,
+};
 use crate::{clock::Clock, error::ConfigError};
 
 const DEADLINE: Duration = Duration::from_millis(250);
@@ -91,7 +94,11 @@ impl StoreBuilder {
 
     /// Presents this certificate chain and key (PEM) to the server, for `rediss://` with client certificates.
     #[cfg(feature = "tls")]
-    pub fn tls_client_certificate(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+    pub fn tls_client_certificate(
+        mut self,
+        chain: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
         self.tls.client = Some((chain.into(), key.into()));
         self
     }
@@ -125,7 +132,8 @@ impl StoreBuilder {
         // Two attempts fit into a second, whatever the deadline.
         let attempt = self.deadline.max(DEADLINE).min(Duration::from_secs(5));
         let (resp3, resp2) = self.clients(info, url).map_err(config)?;
-        self.finish(Backend::Link(Link::new(resp3, resp2, attempt))).map_err(config)
+        self.finish(Backend::Link(Link::new(resp3, resp2, attempt)))
+            .map_err(config)
     }
 
     /// The in-process store.
@@ -135,7 +143,8 @@ impl StoreBuilder {
     /// If a setting cannot be used; [`try_memory`](Self::try_memory) reports it instead.
     #[must_use]
     pub fn memory(self) -> Store {
-        self.try_memory().expect("the settings of the in-memory store can be used")
+        self.try_memory()
+            .expect("the settings of the in-memory store can be used")
     }
 
     /// The in-process store, from settings that are not known at compile time.
@@ -145,7 +154,8 @@ impl StoreBuilder {
     /// [`StoreErrorKind::Config`] for a setting that cannot be used.
     pub fn try_memory(self) -> Result<Store, StoreError> {
         let memory = Memory::new(self.memory_limit);
-        self.finish(Backend::Memory(Mutex::new(memory))).map_err(config)
+        self.finish(Backend::Memory(Mutex::new(memory)))
+            .map_err(config)
     }
 
     /// A store over a connection that the application made with the `redis` crate and keeps up itself.
@@ -161,15 +171,24 @@ impl StoreBuilder {
     where
         C: redis::aio::ConnectionLike + Clone + Send + Sync + 'static,
     {
-        self.finish(Backend::External(External::new(connection))).map_err(config)
+        self.finish(Backend::External(External::new(connection)))
+            .map_err(config)
     }
 
     fn finish(self, backend: Backend) -> Result<Store, ConfigError> {
         if self.deadline < Duration::from_millis(1) || self.deadline > Duration::from_secs(60) {
-            return Err(ConfigError::new("deadline", "must be between 1 ms and 60 s"));
+            return Err(ConfigError::new(
+                "deadline",
+                "must be between 1 ms and 60 s",
+            ));
         }
-        if self.longest_credential < Duration::from_secs(60) || self.longest_credential > Duration::from_secs(400 * 86_400) {
-            return Err(ConfigError::new("longest_credential", "must be between 1 minute and 400 days"));
+        if self.longest_credential < Duration::from_secs(60)
+            || self.longest_credential > Duration::from_secs(400 * 86_400)
+        {
+            return Err(ConfigError::new(
+                "longest_credential",
+                "must be between 1 minute and 400 days",
+            ));
         }
         Ok(Store(std::sync::Arc::new(Shared {
             backend,
@@ -183,9 +202,16 @@ impl StoreBuilder {
     }
 
     /// One client that asks for RESP3 and one that does not, or only the one the address names.
-    fn clients(&self, info: ConnectionInfo, url: &str) -> Result<(Option<redis::Client>, redis::Client), ConfigError> {
+    fn clients(
+        &self,
+        info: ConnectionInfo,
+        url: &str,
+    ) -> Result<(Option<redis::Client>, redis::Client), ConfigError> {
         let chosen = url.contains("protocol=");
-        let resp3 = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let resp3 = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
         let first = (!chosen || info.redis_settings().protocol() == ProtocolVersion::RESP3)
             .then(|| self.client(info.clone().set_redis_settings(resp3)))
             .transpose()?;
@@ -200,7 +226,10 @@ impl StoreBuilder {
     #[cfg(not(feature = "tls"))]
     fn client(&self, info: ConnectionInfo) -> Result<redis::Client, ConfigError> {
         if matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }) {
-            return Err(ConfigError::new("url", "rediss:// needs the feature `tls` of this crate"));
+            return Err(ConfigError::new(
+                "url",
+                "rediss:// needs the feature `tls` of this crate",
+            ));
         }
         redis::Client::open(info).map_err(|error| bad_url().caused_by(error))
     }

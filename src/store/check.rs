@@ -5,7 +5,8 @@ use std::fmt;
 use super::{Arg, Backend, Call, Fault, Key, Memory, Operation, Store, StoreError, Value};
 
 static INFO: Operation = Operation::command("check.info", "INFO", silent);
-static SCRIPT: Operation = Operation::script("check.script", "", "return redis.call('TIME')", silent);
+static SCRIPT: Operation =
+    Operation::script("check.script", &["return redis.call('TIME')"], silent);
 static TRACKING: Operation = Operation::command("check.tracking", "CLIENT", silent);
 
 /// The in-memory store is never asked these.
@@ -45,7 +46,10 @@ pub enum FindingKind {
 
 impl Finding {
     fn new(kind: FindingKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self {
+            kind,
+            text: text.into(),
+        }
     }
 
     /// What it is about.
@@ -89,7 +93,9 @@ impl Store {
         let before = self.0.clock.now_millis();
         let replies = self.trip(&calls).await?;
         let after = self.0.clock.now_millis();
-        let [server, memory, script, tracking] = replies.try_into().map_err(|_| super::operation::corrupt())?;
+        let [server, memory, script, tracking] = replies
+            .try_into()
+            .map_err(|_| super::operation::corrupt())?;
         let mut findings = Vec::new();
         findings.extend(server.ok().and_then(|info| version(&text(info))));
         findings.extend(memory.ok().and_then(|info| eviction(&text(info))));
@@ -110,15 +116,22 @@ fn text(value: Value) -> String {
 }
 
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    info.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(str::trim)
 }
 
 fn version(info: &str) -> Option<Finding> {
     let version = field(info, "redis_version")?;
-    let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
+    let mut numbers = version
+        .split('.')
+        .map_while(|part| part.parse::<u32>().ok());
     let found = (numbers.next()?, numbers.next().unwrap_or(0));
     (found < OLDEST_VERSION).then(|| {
-        Finding::new(FindingKind::Version, format!("the server is version {version}: 6.2 or newer is needed"))
+        Finding::new(
+            FindingKind::Version,
+            format!("the server is version {version}: 6.2 or newer is needed"),
+        )
     })
 }
 
@@ -138,7 +151,9 @@ fn scripts(error: &StoreError) -> Finding {
     let why = error.source().map(ToString::to_string).unwrap_or_default();
     Finding::new(
         FindingKind::Scripts,
-        format!("the server runs no scripts for this user, nothing will work: grant +@scripting ({why})"),
+        format!(
+            "the server runs no scripts for this user, nothing will work: grant +@scripting ({why})"
+        ),
     )
 }
 
@@ -150,11 +165,15 @@ fn no_tracking() -> Finding {
 }
 
 fn skew(time: &Value, before: u64, after: u64) -> Option<Finding> {
-    let Value::List(parts) = time else { return None };
+    let Value::List(parts) = time else {
+        return None;
+    };
     let seconds = parts.first()?.number().ok()?;
     let micros = parts.get(1)?.number().ok()?;
     let server = seconds * 1_000 + micros / 1_000;
-    let off = before.saturating_sub(server).max(server.saturating_sub(after));
+    let off = before
+        .saturating_sub(server)
+        .max(server.saturating_sub(after));
     (off > LARGEST_SKEW_MS).then(|| {
         Finding::new(
             FindingKind::ClockSkew,
@@ -176,6 +195,11 @@ mod tests {
         assert_eq!(finding.kind(), FindingKind::Eviction);
         let time = Value::List(vec![Value::bytes("10"), Value::bytes("500000")]);
         assert!(skew(&time, 10_400, 10_600).is_none());
-        assert!(skew(&time, 20_000, 20_001).unwrap().to_string().contains("9500 ms"));
+        assert!(
+            skew(&time, 20_000, 20_001)
+                .unwrap()
+                .to_string()
+                .contains("9500 ms")
+        );
     }
 }

@@ -36,7 +36,11 @@ pub enum StoreErrorKind {
 
 impl StoreError {
     pub(crate) const fn new(kind: StoreErrorKind) -> Self {
-        Self { kind, operation: "", source: None }
+        Self {
+            kind,
+            operation: "",
+            source: None,
+        }
     }
 
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -59,7 +63,10 @@ impl StoreError {
     /// server that refuses for the moment.
     #[must_use]
     pub fn is_outage(&self) -> bool {
-        matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Server)
+        matches!(
+            self.kind,
+            StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Server
+        )
     }
 }
 

@@ -38,15 +38,27 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Shareable for C {
 
 impl External {
     pub(super) fn new(connection: impl ConnectionLike + Clone + Send + Sync + 'static) -> Self {
-        Self { connection: Box::new(connection), breaker: Breaker::new() }
+        Self {
+            connection: Box::new(connection),
+            breaker: Breaker::new(),
+        }
     }
 
-    pub(super) async fn run(&self, calls: &[Call], deadline: Duration) -> Result<Replies, StoreError> {
+    pub(super) async fn run(
+        &self,
+        calls: &[Call],
+        deadline: Duration,
+    ) -> Result<Replies, StoreError> {
         if !self.breaker.lets_through(Instant::now()) {
-            return Err(StoreError::new(StoreErrorKind::Unavailable).caused_by("recent calls failed"));
+            return Err(
+                StoreError::new(StoreErrorKind::Unavailable).caused_by("recent calls failed")
+            );
         }
         // A trial that is cancelled counts as failed, or the breaker would wait for its outcome for ever.
-        let trial = Trial { breaker: &self.breaker, worked: false };
+        let trial = Trial {
+            breaker: &self.breaker,
+            worked: false,
+        };
         let mut connection = self.connection.share();
         // Which scripts the server holds is not known here, and `NOSCRIPT` is healed.
         let outcome = tokio::time::timeout(deadline, send(&mut *connection, calls, |_| true)).await;
@@ -88,7 +100,10 @@ struct Tally {
 
 impl Breaker {
     const fn new() -> Self {
-        Self(Mutex::new(Tally { failures: 0, open_until: None }))
+        Self(Mutex::new(Tally {
+            failures: 0,
+            open_until: None,
+        }))
     }
 
     fn lets_through(&self, now: Instant) -> bool {
@@ -107,7 +122,10 @@ impl Breaker {
     fn note(&self, worked: bool, now: Instant) {
         let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if worked {
-            *tally = Tally { failures: 0, open_until: None };
+            *tally = Tally {
+                failures: 0,
+                open_until: None,
+            };
         } else {
             tally.failures = tally.failures.saturating_add(1);
             if tally.failures >= FAILURES_UNTIL_OPEN {

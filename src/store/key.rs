@@ -10,7 +10,7 @@ use std::fmt;
 
 use crate::{
     error::ConfigError,
-    secret::{encode, sha256_of_parts},
+    secret::{decode_exact, encode, sha256_of_parts},
 };
 
 /// The name of a key as the server sees it.
@@ -36,10 +36,12 @@ impl Namespace {
                 "must not be empty, or every key of the database would be a revoked token",
             ));
         }
-        Ok(Self { prefix: prefix.into(), blacklist: blacklist.into() })
+        Ok(Self {
+            prefix: prefix.into(),
+            blacklist: blacklist.into(),
+        })
     }
 
-    #[cfg_attr(not(feature = "jwt"), allow(dead_code))]
     pub(crate) fn blacklist_prefix(&self) -> &str {
         &self.blacklist
     }
@@ -68,14 +70,25 @@ impl Namespace {
 
     /// The tag that stands for a tenant in keys and session ids.
     pub(crate) fn tenant_tag(&self, tenant: &str) -> Tag {
-        Tag::from_hash(&sha256_of_parts(&[b"tenant", self.prefix.as_bytes(), tenant.as_bytes()]))
+        Tag::from_hash(&sha256_of_parts(&[
+            b"tenant",
+            self.prefix.as_bytes(),
+            tenant.as_bytes(),
+        ]))
     }
 }
 
 /// Braces would move the hash tag of every key, control characters have no business in a key.
 fn check_prefix(field: &'static str, prefix: &str) -> Result<(), ConfigError> {
-    if prefix.chars().any(|c| matches!(c, '{' | '}') || c.is_control()) || prefix.len() > 128 {
-        return Err(ConfigError::new(field, "must have at most 128 bytes and no braces or control characters"));
+    if prefix
+        .chars()
+        .any(|c| matches!(c, '{' | '}') || c.is_control())
+        || prefix.len() > 128
+    {
+        return Err(ConfigError::new(
+            field,
+            "must have at most 128 bytes and no braces or control characters",
+        ));
     }
     Ok(())
 }
@@ -92,6 +105,10 @@ impl Tag {
         let mut text = [0; Self::CHARS];
         text.copy_from_slice(encode(bytes).as_bytes());
         Self(text)
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        decode_exact(&self.0).expect("a tag is the text of its bytes")
     }
 
     fn from_hash(hash: &[u8; 32]) -> Self {
@@ -121,7 +138,13 @@ pub(crate) fn slot(key: &str) -> u16 {
         .filter(|tag| !tag.is_empty())
         .unwrap_or(key);
     let crc = hashed.bytes().fold(0_u16, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 })
+        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
+            if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x1021
+            }
+        })
     });
     crc % 16_384
 }
@@ -146,14 +169,25 @@ mod tests {
         assert_ne!(one.user_tag("", "t", "u"), two.user_tag("", "t", "u"));
         assert_ne!(one.user_tag("", "tu", ""), one.user_tag("", "t", "u"));
         assert_ne!(one.user_tag("t", "", "u"), one.user_tag("", "t", "u"));
-        assert_eq!(one.tagged("session", &one.user_tag("", "t", "u"), "x").matches('{').count(), 1);
+        assert_eq!(
+            one.tagged("session", &one.user_tag("", "t", "u"), "x")
+                .matches('{')
+                .count(),
+            1
+        );
     }
 
     #[test]
     fn prefixes_are_checked() {
         assert!(Namespace::new("", "jwt:blacklist:").is_ok());
         assert_eq!(Namespace::new("a{b}", "x").unwrap_err().field(), "prefix");
-        assert_eq!(Namespace::new("a", "").unwrap_err().field(), "blacklist_prefix");
-        assert_eq!(Namespace::new("a", "x\n").unwrap_err().field(), "blacklist_prefix");
+        assert_eq!(
+            Namespace::new("a", "").unwrap_err().field(),
+            "blacklist_prefix"
+        );
+        assert_eq!(
+            Namespace::new("a", "x\n").unwrap_err().field(),
+            "blacklist_prefix"
+        );
     }
 }

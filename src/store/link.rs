@@ -61,7 +61,9 @@ enum State {
     Idle,
     Up(Arc<Connection>),
     /// A task is connecting; `last` is why its previous attempt failed.
-    Trying { last: Option<StoreError> },
+    Trying {
+        last: Option<StoreError>,
+    },
 }
 
 struct Connection {
@@ -115,7 +117,10 @@ impl Link {
     /// Sends the calls in one trip. A trip of reads alone is sent once more when the connection broke under it.
     pub(super) async fn run(&self, calls: &[Call]) -> Result<Replies, StoreError> {
         match self.try_run(calls).await {
-            Err(error) if error.kind() == StoreErrorKind::Unavailable && calls.iter().all(|c| c.operation.is_read()) => {
+            Err(error)
+                if error.kind() == StoreErrorKind::Unavailable
+                    && calls.iter().all(|c| c.operation.is_read()) =>
+            {
                 self.try_run(calls).await
             }
             outcome => outcome,
@@ -124,12 +129,18 @@ impl Link {
 
     async fn try_run(&self, calls: &[Call]) -> Result<Replies, StoreError> {
         let connection = self.connection().await?;
-        let outcome = send(&mut connection.driver.clone(), calls, |operation| connection.has_loaded(operation)).await;
+        let outcome = send(&mut connection.driver.clone(), calls, |operation| {
+            connection.has_loaded(operation)
+        })
+        .await;
         match outcome {
             Ok(replies) => {
                 connection.timeouts.store(0, Ordering::Relaxed);
                 connection.note_loaded(calls);
-                if replies.iter().any(|reply| reply.as_ref().is_err_and(is_demoted)) {
+                if replies
+                    .iter()
+                    .any(|reply| reply.as_ref().is_err_and(is_demoted))
+                {
                     self.0.lost(connection.generation);
                 }
                 Ok(replies)
@@ -143,7 +154,9 @@ impl Link {
 
     /// A caller's deadline passed before its replies came.
     pub(super) fn timed_out(&self) {
-        let State::Up(connection) = &*lock(&self.0.state) else { return };
+        let State::Up(connection) = &*lock(&self.0.state) else {
+            return;
+        };
         let generation = connection.generation;
         if connection.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= TIMEOUTS_UNTIL_LOST {
             // The lock is held here, and `lost` takes it.
@@ -182,7 +195,9 @@ impl Inner {
     /// Gives up a connection, once, and starts to look for a new one.
     fn lost(self: &Arc<Self>, generation: u64) {
         let mut state = lock(&self.state);
-        let State::Up(connection) = &*state else { return };
+        let State::Up(connection) = &*state else {
+            return;
+        };
         if connection.generation != generation {
             return;
         }
@@ -192,11 +207,21 @@ impl Inner {
         drop(state);
         crate::trace::event_warn!(event = "store.lost", "the connection to the store is lost");
         self.changed.send_replace(());
-        Self::spawn_attempts(self, if short_lived { LONGEST_PAUSE } else { Duration::ZERO });
+        Self::spawn_attempts(
+            self,
+            if short_lived {
+                LONGEST_PAUSE
+            } else {
+                Duration::ZERO
+            },
+        );
     }
 
     fn spawn_attempts(this: &Arc<Self>, pause: Duration) {
-        let attempts = Attempts { link: Arc::downgrade(this), finished: false };
+        let attempts = Attempts {
+            link: Arc::downgrade(this),
+            finished: false,
+        };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(attempts.run(pause))),
             // Dropping it sets the state back to idle, so that the next caller tries.
@@ -207,10 +232,15 @@ impl Inner {
     async fn open(self: &Arc<Self>) -> Result<Connection, RedisError> {
         let generation = self.generation.fetch_add(1, Ordering::Relaxed);
         let driver = match &self.clients.resp3 {
-            Some(client) => match client.get_multiplexed_async_connection_with_config(&self.watched(generation)).await {
+            Some(client) => match client
+                .get_multiplexed_async_connection_with_config(&self.watched(generation))
+                .await
+            {
                 // An old server, or a proxy that does not speak RESP3: a broken connection is then noticed one
                 // request later.
-                Err(error) if error.kind() == ErrorKind::RESP3NotSupported => self.open_resp2().await?,
+                Err(error) if error.kind() == ErrorKind::RESP3NotSupported => {
+                    self.open_resp2().await?
+                }
                 outcome => outcome?,
             },
             None => self.open_resp2().await?,
@@ -227,31 +257,42 @@ impl Inner {
     }
 
     async fn open_resp2(&self) -> Result<MultiplexedConnection, RedisError> {
-        self.clients.resp2.get_multiplexed_async_connection_with_config(&self.settings()).await
+        self.clients
+            .resp2
+            .get_multiplexed_async_connection_with_config(&self.settings())
+            .await
     }
 
     fn settings(&self) -> AsyncConnectionConfig {
         // The deadline is ours: the driver's would cost a second timer per call and covers less.
-        AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(self.attempt))
+        AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_connection_timeout(Some(self.attempt))
     }
 
     /// Settings by which the driver says at once that the connection broke, also when nothing is under way.
     fn watched(self: &Arc<Self>, generation: u64) -> AsyncConnectionConfig {
         let link: Weak<Self> = Arc::downgrade(self);
-        self.settings().set_push_sender(move |push: PushInfo| -> Result<(), redis::aio::SendError> {
-            if push.kind == PushKind::Disconnection
-                && let Some(link) = link.upgrade()
-            {
-                link.lost(generation);
-            }
-            Ok(())
-        })
+        self.settings().set_push_sender(
+            move |push: PushInfo| -> Result<(), redis::aio::SendError> {
+                if push.kind == PushKind::Disconnection
+                    && let Some(link) = link.upgrade()
+                {
+                    link.lost(generation);
+                }
+                Ok(())
+            },
+        )
     }
 
     async fn load_scripts(&self, connection: &Connection) -> Result<(), RedisError> {
         let scripts: Vec<_> = lock(&self.operations)
             .iter()
-            .filter_map(|operation| operation.as_script().map(|script| (operation.name(), script)))
+            .filter_map(|operation| {
+                operation
+                    .as_script()
+                    .map(|script| (operation.name(), script))
+            })
             .collect();
         if scripts.is_empty() {
             return Ok(());
@@ -260,9 +301,16 @@ impl Inner {
         for (_, script) in &scripts {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(&script.text);
         }
-        let replies = connection.driver.clone().send_packed_commands(&pipeline, 0, scripts.len()).await?;
+        let replies = connection
+            .driver
+            .clone()
+            .send_packed_commands(&pipeline, 0, scripts.len())
+            .await?;
         // A server that refuses `SCRIPT LOAD` may still run `EVAL`; if not, the call itself reports it.
-        let loaded = scripts.iter().zip(replies).filter(|(_, r)| !matches!(r, redis::Value::ServerError(_)));
+        let loaded = scripts
+            .iter()
+            .zip(replies)
+            .filter(|(_, r)| !matches!(r, redis::Value::ServerError(_)));
         lock(&connection.loaded).extend(loaded.map(|((name, _), _)| *name));
         Ok(())
     }
@@ -279,7 +327,9 @@ impl Attempts {
         let mut pause = first_pause;
         loop {
             tokio::time::sleep(jittered(pause)).await;
-            let Some(link) = self.link.upgrade() else { return };
+            let Some(link) = self.link.upgrade() else {
+                return;
+            };
             let outcome = tokio::time::timeout(link.attempt, link.open()).await;
             let error = match outcome {
                 Ok(Ok(connection)) => {
@@ -289,7 +339,8 @@ impl Attempts {
                     return;
                 }
                 Ok(Err(error)) => error_of(&error),
-                Err(_) => StoreError::new(StoreErrorKind::Unavailable).caused_by("connecting took too long"),
+                Err(_) => StoreError::new(StoreErrorKind::Unavailable)
+                    .caused_by("connecting took too long"),
             };
             *lock(&link.state) = State::Trying { last: Some(error) };
             link.changed.send_replace(());

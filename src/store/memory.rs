@@ -37,7 +37,10 @@ impl Stored {
     fn cost(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Hash(map) => map.iter().map(|(name, value)| name.len() + value.len() + ENTRY_COST).sum(),
+            Self::Hash(map) => map
+                .iter()
+                .map(|(name, value)| name.len() + value.len() + ENTRY_COST)
+                .sum(),
             Self::Sorted(map) => map.keys().map(|member| member.len() + ENTRY_COST).sum(),
         }
     }
@@ -45,7 +48,13 @@ impl Stored {
 
 impl Memory {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { entries: HashMap::new(), deadlines: BTreeSet::new(), used: 0, limit, now: 0 }
+        Self {
+            entries: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            used: 0,
+            limit,
+            now: 0,
+        }
     }
 
     /// Moves time on and drops what has expired. Called before every operation; never goes back.
@@ -54,14 +63,20 @@ impl Memory {
         while let Some((deadline, _)) = self.deadlines.first()
             && *deadline <= self.now
         {
-            let Some((_, key)) = self.deadlines.pop_first() else { break };
+            let Some((_, key)) = self.deadlines.pop_first() else {
+                break;
+            };
             self.forget(&key);
         }
     }
 
     fn forget(&mut self, key: &str) -> bool {
-        let Some(entry) = self.entries.remove(key) else { return false };
-        self.used = self.used.saturating_sub(key.len() + ENTRY_COST + entry.value.cost());
+        let Some(entry) = self.entries.remove(key) else {
+            return false;
+        };
+        self.used = self
+            .used
+            .saturating_sub(key.len() + ENTRY_COST + entry.value.cost());
         if let Some(deadline) = entry.expires {
             self.deadlines.remove(&(deadline, key.to_owned()));
         }
@@ -98,15 +113,29 @@ impl Memory {
     }
 
     /// `SET key value PXAT expires`.
-    pub(crate) fn set(&mut self, key: &str, value: Vec<u8>, expires: Option<u64>) -> Result<(), Fault> {
+    pub(crate) fn set(
+        &mut self,
+        key: &str,
+        value: Vec<u8>,
+        expires: Option<u64>,
+    ) -> Result<(), Fault> {
         let cost = key.len() + ENTRY_COST + value.len();
-        let freed = self.entries.get(key).map_or(0, |old| key.len() + ENTRY_COST + old.value.cost());
+        let freed = self
+            .entries
+            .get(key)
+            .map_or(0, |old| key.len() + ENTRY_COST + old.value.cost());
         if self.used - freed + cost > self.limit {
             return Err(Fault::Full);
         }
         self.forget(key);
         self.used += cost;
-        self.entries.insert(key.to_owned(), Entry { value: Stored::Text(value), expires: None });
+        self.entries.insert(
+            key.to_owned(),
+            Entry {
+                value: Stored::Text(value),
+                expires: None,
+            },
+        );
         if let Some(expires) = expires {
             self.expire_at(key, expires);
         }
@@ -115,7 +144,9 @@ impl Memory {
 
     /// `PEXPIREAT`; a time that has passed deletes.
     pub(crate) fn expire_at(&mut self, key: &str, expires: u64) -> bool {
-        let Some(entry) = self.entries.get_mut(key) else { return false };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return false;
+        };
         if let Some(old) = entry.expires.replace(expires) {
             self.deadlines.remove(&(old, key.to_owned()));
         }
@@ -153,21 +184,34 @@ impl Memory {
             Slot::Occupied(slot) => slot.into_mut(),
             Slot::Vacant(slot) => {
                 self.used += key.len() + ENTRY_COST;
-                slot.insert(Entry { value: empty(), expires: None })
+                slot.insert(Entry {
+                    value: empty(),
+                    expires: None,
+                })
             }
         }
     }
 
     fn check_room(&self, key: &str, more: usize) -> Result<(), Fault> {
-        let new = if self.exists(key) { 0 } else { key.len() + ENTRY_COST };
-        if self.used + new + more + ENTRY_COST > self.limit { Err(Fault::Full) } else { Ok(()) }
+        let new = if self.exists(key) {
+            0
+        } else {
+            key.len() + ENTRY_COST
+        };
+        if self.used + new + more + ENTRY_COST > self.limit {
+            Err(Fault::Full)
+        } else {
+            Ok(())
+        }
     }
 
     /// `HSET` of one field.
     pub(crate) fn hash_set(&mut self, key: &str, field: &[u8], value: &[u8]) -> Result<(), Fault> {
         self.check_room(key, field.len() + value.len())?;
         let (added, freed) = match self.hash_mut(key)?.entry(field.to_vec()) {
-            btree_map::Entry::Occupied(mut slot) => (value.len(), slot.insert(value.to_vec()).len()),
+            btree_map::Entry::Occupied(mut slot) => {
+                (value.len(), slot.insert(value.to_vec()).len())
+            }
             btree_map::Entry::Vacant(slot) => {
                 slot.insert(value.to_vec());
                 (field.len() + value.len() + ENTRY_COST, 0)
@@ -192,9 +236,13 @@ impl Memory {
             return Ok(false);
         }
         let map = self.hash_mut(key)?;
-        let Some(value) = map.remove(field) else { return Ok(false) };
+        let Some(value) = map.remove(field) else {
+            return Ok(false);
+        };
         let empty = map.is_empty();
-        self.used = self.used.saturating_sub(field.len() + value.len() + ENTRY_COST);
+        self.used = self
+            .used
+            .saturating_sub(field.len() + value.len() + ENTRY_COST);
         if empty {
             self.forget(key);
         }
@@ -204,7 +252,11 @@ impl Memory {
     /// `ZADD` of one member.
     pub(crate) fn sorted_add(&mut self, key: &str, member: &[u8], score: u64) -> Result<(), Fault> {
         self.check_room(key, member.len())?;
-        if self.sorted_mut(key)?.insert(member.to_vec(), score).is_none() {
+        if self
+            .sorted_mut(key)?
+            .insert(member.to_vec(), score)
+            .is_none()
+        {
             self.used += member.len() + ENTRY_COST;
         }
         Ok(())
@@ -241,7 +293,10 @@ impl Memory {
         match self.entries.get(key).map(|entry| &entry.value) {
             None => Ok(Vec::new()),
             Some(Stored::Sorted(map)) => {
-                let mut all: Vec<_> = map.iter().map(|(member, score)| (member.clone(), *score)).collect();
+                let mut all: Vec<_> = map
+                    .iter()
+                    .map(|(member, score)| (member.clone(), *score))
+                    .collect();
                 all.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
                 Ok(all)
             }

@@ -79,7 +79,8 @@ enum Backend {
 
 /// Called by name before an operation is sent; what it returns is awaited first.
 #[cfg(any(test, feature = "test-util"))]
-type PausePoint = Arc<dyn Fn(&'static str) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+type PausePoint =
+    Arc<dyn Fn(&'static str) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl Store {
     /// Settings first: prefix, deadline, TLS, limits.
@@ -186,7 +187,10 @@ impl Store {
         let mut memory = lock(memory);
         let now = self.0.clock.now_millis();
         memory.advance_to(now);
-        calls.iter().map(|call| call.operation.on_memory(&mut memory, now, call)).collect()
+        calls
+            .iter()
+            .map(|call| call.operation.on_memory(&mut memory, now, call))
+            .collect()
     }
 
     #[cfg(any(test, feature = "test-util"))]

@@ -19,8 +19,11 @@ pub(crate) struct Operation {
 }
 
 enum Form {
-    /// A script in two parts, a shared beginning and its own text, and the SHA-1 under which the server knows it.
-    Script { prelude: &'static str, body: &'static str, loaded: OnceLock<Script> },
+    /// A script, shared beginnings first, and what the server knows it by.
+    Script {
+        parts: &'static [&'static str],
+        whole: OnceLock<Script>,
+    },
     /// A plain command that takes the keys and then the arguments.
     Command(&'static str),
 }
@@ -31,17 +34,30 @@ pub(crate) struct Script {
 }
 
 impl Operation {
-    pub(crate) const fn script(name: &'static str, prelude: &'static str, body: &'static str, twin: Twin) -> Self {
-        Self { name, form: Form::Script { prelude, body, loaded: OnceLock::new() }, twin }
+    pub(crate) const fn script(
+        name: &'static str,
+        parts: &'static [&'static str],
+        twin: Twin,
+    ) -> Self {
+        let form = Form::Script {
+            parts,
+            whole: OnceLock::new(),
+        };
+        Self { name, form, twin }
     }
 
     pub(crate) const fn command(name: &'static str, command: &'static str, twin: Twin) -> Self {
-        Self { name, form: Form::Command(command), twin }
+        Self {
+            name,
+            form: Form::Command(command),
+            twin,
+        }
     }
 
     /// Whether it only reads, so that sending it twice is harmless.
     pub(crate) fn is_read(&self) -> bool {
-        self.as_command().is_some_and(|name| matches!(name, "GET" | "MGET" | "EXISTS"))
+        self.as_command()
+            .is_some_and(|name| matches!(name, "GET" | "MGET" | "EXISTS"))
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -51,8 +67,8 @@ impl Operation {
     /// The script of this operation, or `None` for a plain command.
     pub(crate) fn as_script(&self) -> Option<&Script> {
         match &self.form {
-            Form::Script { prelude, body, loaded } => Some(loaded.get_or_init(|| {
-                let text = [*prelude, *body].concat();
+            Form::Script { parts, whole } => Some(whole.get_or_init(|| {
+                let text = parts.concat();
                 let sha = super::redis::script_sha(&text);
                 Script { text, sha }
             })),
@@ -67,8 +83,14 @@ impl Operation {
         }
     }
 
-    pub(crate) fn on_memory(&self, memory: &mut Memory, now: u64, call: &Call) -> Result<Value, StoreError> {
-        (self.twin)(memory, now, &call.keys, &call.args).map_err(|fault| fault.into_error().during(self.name))
+    pub(crate) fn on_memory(
+        &self,
+        memory: &mut Memory,
+        now: u64,
+        call: &Call,
+    ) -> Result<Value, StoreError> {
+        (self.twin)(memory, now, &call.keys, &call.args)
+            .map_err(|fault| fault.into_error().during(self.name))
     }
 }
 
@@ -116,9 +138,10 @@ impl Arg {
         match self {
             Self::Int(value) => Ok(*value),
             Self::Static(text) => text.parse().map_err(|_| Fault::Corrupt),
-            Self::Bytes(bytes) => {
-                std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or(Fault::Corrupt)
-            }
+            Self::Bytes(bytes) => std::str::from_utf8(bytes)
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .ok_or(Fault::Corrupt),
         }
     }
 
@@ -142,7 +165,11 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new(operation: &'static Operation, keys: Vec<Key>, args: Vec<Arg>) -> Self {
-        Self { operation, keys, args }
+        Self {
+            operation,
+            keys,
+            args,
+        }
     }
 }
 

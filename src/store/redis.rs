@@ -27,7 +27,11 @@ enum Style {
 
 fn command(call: &Call, style: Style) -> Cmd {
     let mut cmd = match (call.operation.as_script(), style) {
-        (None, _) => redis::cmd(call.operation.as_command().expect("an operation is a script or a command")),
+        (None, _) => redis::cmd(
+            call.operation
+                .as_command()
+                .expect("an operation is a script or a command"),
+        ),
         (Some(script), Style::Hash) => scripted("EVALSHA", &script.sha, call.keys.len()),
         (Some(script), Style::Text) => scripted("EVAL", &script.text, call.keys.len()),
     };
@@ -56,13 +60,29 @@ pub(super) async fn send(
     calls: &[Call],
     is_loaded: impl Fn(&Operation) -> bool,
 ) -> Result<Replies, RedisError> {
-    let styles: Vec<_> =
-        calls.iter().map(|call| if is_loaded(call.operation) { Style::Hash } else { Style::Text }).collect();
+    let styles: Vec<_> = calls
+        .iter()
+        .map(|call| {
+            if is_loaded(call.operation) {
+                Style::Hash
+            } else {
+                Style::Text
+            }
+        })
+        .collect();
     let raw = exchange(connection, calls.iter().zip(styles.iter().copied())).await?;
     let missing: Vec<usize> = (0..raw.len()).filter(|i| is_noscript(&raw[*i])).collect();
-    let mut replies: Replies = raw.into_iter().zip(calls).map(|(reply, call)| value(reply, call)).collect();
+    let mut replies: Replies = raw
+        .into_iter()
+        .zip(calls)
+        .map(|(reply, call)| value(reply, call))
+        .collect();
     if !missing.is_empty() {
-        let again = exchange(connection, missing.iter().map(|i| (&calls[*i], Style::Text))).await?;
+        let again = exchange(
+            connection,
+            missing.iter().map(|i| (&calls[*i], Style::Text)),
+        )
+        .await?;
         for (index, reply) in missing.into_iter().zip(again) {
             replies[index] = value(reply, &calls[index]);
         }
@@ -76,7 +96,9 @@ async fn exchange<'a>(
 ) -> Result<Vec<redis::Value>, RedisError> {
     let count = calls.len();
     if count == 1 {
-        let Some((call, style)) = calls.next() else { return Ok(Vec::new()) };
+        let Some((call, style)) = calls.next() else {
+            return Ok(Vec::new());
+        };
         let reply = connection.req_packed_command(&command(call, style)).await;
         return match reply {
             Ok(reply) => Ok(vec![reply]),
@@ -92,7 +114,10 @@ async fn exchange<'a>(
     if replies.len() == count {
         Ok(replies)
     } else {
-        Err(RedisError::from((ErrorKind::UnexpectedReturnType, "wrong number of replies")))
+        Err(RedisError::from((
+            ErrorKind::UnexpectedReturnType,
+            "wrong number of replies",
+        )))
     }
 }
 
@@ -126,9 +151,13 @@ fn convert(reply: redis::Value) -> Result<Value, StoreError> {
         redis::Value::Array(values) | redis::Value::Set(values) => {
             Value::List(values.into_iter().map(convert).collect::<Result<_, _>>()?)
         }
-        redis::Value::Map(pairs) => {
-            Value::List(pairs.into_iter().flat_map(|(k, v)| [k, v]).map(convert).collect::<Result<_, _>>()?)
-        }
+        redis::Value::Map(pairs) => Value::List(
+            pairs
+                .into_iter()
+                .flat_map(|(k, v)| [k, v])
+                .map(convert)
+                .collect::<Result<_, _>>()?,
+        ),
         redis::Value::ServerError(error) => return Err(error_of(&RedisError::from(error))),
         _ => return Err(corrupt()),
     })
@@ -137,7 +166,9 @@ fn convert(reply: redis::Value) -> Result<Value, StoreError> {
 /// Sorts an error of the driver. The text of a server's error stays in the source chain, for logs.
 pub(super) fn error_of(error: &RedisError) -> StoreError {
     let kind = match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => StoreErrorKind::Denied,
+        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
+            StoreErrorKind::Denied
+        }
         (_, Some("WRONGTYPE" | "CORRUPT")) => StoreErrorKind::Corrupt,
         (ErrorKind::Server(_) | ErrorKind::Extension, _) => StoreErrorKind::Server,
         (ErrorKind::InvalidClientConfig, _) => StoreErrorKind::Config,

@@ -15,17 +15,30 @@ impl Tls {
     pub(super) fn client(&self, info: ConnectionInfo) -> Result<Client, ConfigError> {
         if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
             return match self {
-                Self { roots: None, client: None } => Client::open(info).map_err(|error| bad_url().caused_by(error)),
-                _ => Err(ConfigError::new("url", "certificates are set but the address is not rediss://")),
+                Self {
+                    roots: None,
+                    client: None,
+                } => Client::open(info).map_err(|error| bad_url().caused_by(error)),
+                _ => Err(ConfigError::new(
+                    "url",
+                    "certificates are set but the address is not rediss://",
+                )),
             };
         }
         choose_provider();
         let certificates = TlsCertificates {
-            client_tls: self.client.clone().map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key }),
+            client_tls: self
+                .client
+                .clone()
+                .map(|(client_cert, client_key)| ClientTlsConfig {
+                    client_cert,
+                    client_key,
+                }),
             root_cert: self.roots.clone(),
         };
-        Client::build_with_tls(info, certificates)
-            .map_err(|error| ConfigError::new("tls", "the certificates cannot be used").caused_by(error))
+        Client::build_with_tls(info, certificates).map_err(|error| {
+            ConfigError::new("tls", "the certificates cannot be used").caused_by(error)
+        })
     }
 }
 

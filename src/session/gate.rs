@@ -1,0 +1,168 @@
+//! The decision of the session layer: which session a request has, and what its response says about it.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CACHE_CONTROL, VARY},
+    request, response,
+};
+
+use super::{
+    handle::{SaveOutcome, Session},
+    id::SessionId,
+    layer::{Config, OnGone},
+    state::CookieTask,
+};
+use crate::{
+    cookie,
+    gate::{Entry, Exit, Leave, Step, Steps},
+    refuse::{Rejection, RejectionKind},
+    store::Rides,
+    trace::{event_error, event_warn},
+};
+
+/// Stands in front of a service behind a [`SessionLayer`](super::SessionLayer).
+#[derive(Clone)]
+pub struct SessionGate {
+    config: Arc<Config>,
+}
+
+impl SessionGate {
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        Self { config }
+    }
+
+    /// The one authentic id among the cookies of our name, whatever their order.
+    fn id(&self, headers: &HeaderMap) -> Option<SessionId> {
+        let name = &*self.config.cookie.name;
+        let mut found = None;
+        for value in cookie::candidates(headers, name) {
+            let Some(id) = SessionId::from_cookie(value, name, &self.config.keys) else {
+                continue;
+            };
+            if found.is_some_and(|found| found != id) {
+                // Somebody planted a session of theirs beside the user's: neither can be trusted to be the right one.
+                event_warn!(
+                    event = "session.ambiguous",
+                    "two authentic session cookies in one request"
+                );
+                return None;
+            }
+            found = Some(id);
+        }
+        found
+    }
+}
+
+impl Steps for SessionGate {
+    type Exit = Leaving;
+
+    fn enter(&self, mut head: request::Parts) -> Step<Leaving> {
+        let id = self.id(&head.headers);
+        let session = Session::new(Arc::clone(&self.config), id);
+        if id.is_some() {
+            Rides::leave(&mut head.extensions, &self.config.store, session.rider());
+        }
+        head.extensions.insert(session.clone());
+        Step::Now(Entry::Pass(head, Leaving(session)))
+    }
+}
+
+/// What is left to do when the handler has answered.
+pub struct Leaving(Session);
+
+impl Exit for Leaving {
+    fn exit(self, mut head: response::Parts) -> Leave {
+        let session = self.0;
+        let save = {
+            let mut state = session.state();
+            state.closed = true;
+            if head.status.is_server_error() && !state.changes.is_empty() {
+                state.changes = super::ops::Changes::default();
+                head.extensions.insert(SaveOutcome::Skipped);
+            }
+            !state.changes.is_empty()
+        };
+        if save {
+            return Leave::Wait(Box::pin(finish(session, head)));
+        }
+        write_headers(&session, &mut head);
+        Leave::Now(head)
+    }
+}
+
+async fn finish(session: Session, mut head: response::Parts) -> Result<response::Parts, Rejection> {
+    let outcome = session.save_at_exit().await.map_err(|error| {
+        // The handler ran: whether its changes are stored is unknown, and the client must not believe that they are.
+        event_error!(event = "session.unsaved", kind = ?error.kind(), "a session could not be saved: the outcome is unknown");
+        Rejection::from(error)
+    })?;
+    if outcome == SaveOutcome::Gone && session.config().on_gone == OnGone::Refuse {
+        return Err(Rejection::new(RejectionKind::LoginRequired));
+    }
+    head.extensions.insert(outcome);
+    write_headers(&session, &mut head);
+    Ok(head)
+}
+
+fn write_headers(session: &Session, head: &mut response::Parts) {
+    let config = session.config();
+    let (asked, cookie) = {
+        let state = session.state();
+        let task = state.cookie.map(|task| (task, state.id));
+        (state.asked, task)
+    };
+    if asked {
+        vary_by_cookie(&mut head.headers);
+    }
+    let value = match cookie {
+        None => return,
+        Some((CookieTask::Set { max_age }, Some(id))) => {
+            let text = id.to_cookie(&config.cookie.name, &config.keys);
+            let max_age = max_age.map(Duration::from_millis);
+            config
+                .cookie
+                .set(&text, max_age, config.store.clock().now_millis())
+        }
+        Some(_) => Ok(config.cookie.removal()),
+    };
+    match value {
+        Ok(value) => {
+            cookie::put(&mut head.headers, value);
+            forbid_storing(&mut head.headers);
+        }
+        // The builder has checked the name, and an id is short.
+        Err(error) => {
+            event_error!(event = "session.cookie", %error, "a session cookie could not be written")
+        }
+    }
+}
+
+/// A shared cache must not give one user's page to another (CVE-2023-30861).
+fn vary_by_cookie(headers: &mut HeaderMap) {
+    let listed = headers.get_all(VARY).iter().any(|line| {
+        line.as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"cookie"))
+    });
+    if !listed {
+        headers.append(VARY, HeaderValue::from_static("cookie"));
+    }
+}
+
+/// A cache that keeps a `Set-Cookie` gives a session away. What the application set stays if it is as strict.
+fn forbid_storing(headers: &mut HeaderMap) {
+    let strict = headers.get_all(CACHE_CONTROL).iter().any(|line| {
+        line.as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .any(|name| {
+                name.eq_ignore_ascii_case(b"no-store") || name.eq_ignore_ascii_case(b"private")
+            })
+    });
+    if !strict {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}

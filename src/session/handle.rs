@@ -1,0 +1,528 @@
+//! The handle by which a handler uses its session.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    error::{SessionError, SessionErrorKind},
+    id::SessionId,
+    layer::Config,
+    login::{Login, User},
+    ops::{Changes, Loaded, NewUser, Written, loaded, written},
+    record::Header,
+    state::State,
+};
+use crate::{
+    clock::millis,
+    secret::{encode, random_bytes},
+    store::{Call, Replies, Rider, StoreError, Tag},
+    trace::event_info,
+};
+
+/// The session of a request: found in the request's extensions behind [`SessionLayer`](super::SessionLayer).
+///
+/// - It is lazy: a request that never asks costs the store nothing. The first question loads it, in one trip.
+/// - Changes are kept until the handler has answered and then saved in one step that merges changed fields into
+///   whatever the session holds by then, and only if it still exists. Responses with a 5xx status save nothing.
+/// - [`login`](Self::login), [`renew`](Self::renew) and [`destroy`](Self::destroy) take effect at once, on every
+///   instance, before they return.
+/// - Clones are the same session. No method holds a lock while it waits.
+///
+/// When the store cannot say, methods return an error, and the session stays *unknown*: neither the cookie nor the
+/// session is touched.
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+struct Inner {
+    config: Arc<Config>,
+    state: Mutex<State>,
+}
+
+/// What became of the changes of a request; found in the extensions of its response if it made any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SaveOutcome {
+    /// There was nothing to save.
+    Unchanged,
+    /// They are merged into the session.
+    Saved,
+    /// A new session holds them.
+    Created,
+    /// The session ended while the request was under way: nothing was written, and no cookie was set.
+    Gone,
+    /// The response had a 5xx status: nothing was written.
+    Skipped,
+}
+
+/// When a session ends, in milliseconds since the Unix epoch by the store's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expiry {
+    /// If it is not used again; `None` without an idle timeout.
+    pub idle_ms: Option<u64>,
+    /// However much it is used.
+    pub absolute_ms: u64,
+}
+
+const LONGEST_NAME: usize = 256;
+
+impl Session {
+    pub(super) fn new(config: Arc<Config>, id: Option<SessionId>) -> Self {
+        let state = Mutex::new(State::new(id));
+        Self(Arc::new(Inner { config, state }))
+    }
+
+    /// The value of a field, or `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say, or the field holds JSON of another type.
+    pub async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionError> {
+        self.load().await?;
+        let state = self.0.state();
+        let value = state.text(name).map(serde_json::from_slice);
+        Ok(value.transpose()?)
+    }
+
+    /// Sets a field. A value equal to the stored one is no change. Without a session, one is made when the handler has
+    /// answered.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether there is a session, the value cannot be written as JSON, or the name is empty
+    /// or longer than 256 bytes.
+    pub async fn insert(
+        &self,
+        name: &str,
+        value: &(impl Serialize + Sync),
+    ) -> Result<(), SessionError> {
+        check_name(name)?;
+        let text = serde_json::to_string(value)?;
+        self.load().await?;
+        self.0.open_state()?.put(name, text);
+        Ok(())
+    }
+
+    /// Removes a field; says whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn remove(&self, name: &str) -> Result<bool, SessionError> {
+        self.load().await?;
+        Ok(self.0.open_state()?.remove(name))
+    }
+
+    /// Removes a field and returns what it held: a message that is shown once.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); the field stays when it cannot be decoded.
+    pub async fn take<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionError> {
+        let value = self.get(name).await?;
+        if value.is_some() {
+            self.0.open_state()?.remove(name);
+        }
+        Ok(value)
+    }
+
+    /// Removes all fields. Whoever is signed in stays so; see [`destroy`](Self::destroy).
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn clear(&self) -> Result<(), SessionError> {
+        self.load().await?;
+        self.0.open_state()?.clear();
+        Ok(())
+    }
+
+    /// Who is signed in; `None` for a visitor, with or without a session.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say. That is not a logout: answer 503, as the error does by itself with `?`.
+    pub async fn user(&self) -> Result<Option<User>, SessionError> {
+        self.load().await?;
+        Ok(self
+            .0
+            .state()
+            .record()
+            .and_then(|record| user_of(&record.header)))
+    }
+
+    /// Whether there is a session, of a user or of a visitor.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn exists(&self) -> Result<bool, SessionError> {
+        self.load().await?;
+        Ok(self.0.state().record().is_some())
+    }
+
+    /// When the session ends; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn expiry(&self) -> Result<Option<Expiry>, SessionError> {
+        self.load().await?;
+        Ok(self.0.state().record().map(|record| Expiry {
+            idle_ms: (record.header.idle > 0).then(|| {
+                record
+                    .header
+                    .deadline
+                    .min(record.header.touched + record.header.idle)
+            }),
+            absolute_ms: record.header.deadline,
+        }))
+    }
+
+    /// Signs a user in, in one trip: the session moves to a new id, and the old id is dead when this returns, for
+    /// requests already under way as well.
+    ///
+    /// Fields of a visitor's session carry over, and so do those of the same user's; those of another user never do.
+    /// Fields set before travel along; set after, they cost a second trip. Check the credentials first: this does not.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot confirm it. Nobody is signed in then, and the client keeps the cookie it has.
+    pub async fn login(&self, login: Login) -> Result<User, SessionError> {
+        check_name(&login.user)?;
+        if login.tenant.len() > LONGEST_NAME {
+            return Err(SessionError::new(SessionErrorKind::Invalid));
+        }
+        let config = &self.0.config;
+        let namespace = config.store.namespace();
+        let tenant = (!login.tenant.is_empty()).then(|| namespace.tenant_tag(&login.tenant));
+        let tag: Tag = namespace.user_tag("", &login.tenant, &login.user);
+        let new = SessionId::of_user(&tag, tenant.as_ref())?;
+        let sid = encode(random_bytes::<16>()?);
+        let meta = serde_json::to_string(&login.device)?;
+        let user = NewUser {
+            tenant: &login.tenant,
+            user: &login.user,
+            sid: &sid,
+            life: config.life(login.remember),
+            meta: &meta,
+            ahead_kept: millis(config.store.longest_credential()),
+        };
+        let (old, unsent) = self.0.start_write()?;
+        let call = config
+            .place(&new)
+            .login(old.as_ref(), &user, &unsent.changes);
+        let header = match self.write(call, &new, unsent).await? {
+            Some(header) => header,
+            None => return Err(SessionError::new(SessionErrorKind::Gone)),
+        };
+        event_info!(event = "session.login", sid = %String::from_utf8_lossy(&header.sid), "a user signed in");
+        user_of(&header).ok_or_else(|| SessionError::new(SessionErrorKind::Gone))
+    }
+
+    /// Moves the session to a new id, in one trip; the old id is dead when this returns. For every step that raises
+    /// what a session may do; [`login`](Self::login) does it by itself.
+    ///
+    /// Without a session there is nothing to move, and nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot confirm it, or the session ended meanwhile.
+    pub async fn renew(&self) -> Result<(), SessionError> {
+        let was_there = self.0.state().record().is_some();
+        let (Some(old), unsent) = self.0.start_write()? else {
+            return Ok(());
+        };
+        let new = old.successor()?;
+        let config = &self.0.config;
+        let call = config.place(&old).renew(&new, &unsent.changes);
+        match self.write(call, &new, unsent).await? {
+            None if was_there => Err(SessionError::new(SessionErrorKind::Gone)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the session, in one trip: when this returns, no instance takes its id any more, and no request under way
+    /// can bring it back. The response removes the cookie.
+    ///
+    /// Fields set afterwards make a new session of a visitor.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot confirm it; the client keeps its cookie then, and trying again is safe.
+    pub async fn destroy(&self) -> Result<(), SessionError> {
+        let id = {
+            let mut state = self.0.open_state()?;
+            state.asked = true;
+            state.id
+        };
+        if let Some(id) = id {
+            let config = &self.0.config;
+            config.store.run(config.place(&id).destroy()).await?;
+            event_info!(event = "session.logout", "a session was ended");
+            self.0.state().destroyed();
+        } else {
+            self.0.state().gone();
+        }
+        Ok(())
+    }
+
+    /// The last save of a request, when its handler has answered: it alone may still make a session.
+    pub(super) async fn save_at_exit(&self) -> Result<SaveOutcome, SessionError> {
+        self.save_changes(true).await
+    }
+
+    /// Saves the changes made so far, for code that goes on after the response has left: streams, websockets. Layers
+    /// do it by themselves otherwise.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot confirm it; the changes are pending again then.
+    pub async fn save(&self) -> Result<SaveOutcome, SessionError> {
+        self.save_changes(false).await
+    }
+
+    async fn save_changes(&self, leaving: bool) -> Result<SaveOutcome, SessionError> {
+        let (id, unsent) = {
+            let mut state = self.0.state();
+            if state.changes.is_empty() {
+                return Ok(SaveOutcome::Unchanged);
+            }
+            let id = state.id.filter(|_| state.record().is_some());
+            if id.is_none() && state.closed && !leaving {
+                return Err(SessionError::new(SessionErrorKind::TooLate));
+            }
+            (id, Unsent::take(&self.0, &mut state))
+        };
+        match id {
+            Some(id) => self.merge(&id, unsent).await,
+            None if unsent.changes.sets_something() => self.create(unsent).await,
+            None => {
+                unsent.sent();
+                Ok(SaveOutcome::Unchanged)
+            }
+        }
+    }
+
+    async fn merge(&self, id: &SessionId, unsent: Unsent<'_>) -> Result<SaveOutcome, SessionError> {
+        let config = &self.0.config;
+        let asked_at = config.store.clock().now_millis();
+        let reply = config
+            .store
+            .run(config.place(id).save(&unsent.changes))
+            .await?;
+        match reply.number()? {
+            0 => {
+                unsent.sent();
+                self.0.state().gone();
+                Ok(SaveOutcome::Gone)
+            }
+            1 => {
+                unsent.sent();
+                config.memo.note(id, asked_at);
+                // The session holds other requests' changes as well by now.
+                self.0.state().known = super::state::Known::Unread;
+                Ok(SaveOutcome::Saved)
+            }
+            _ => Err(SessionError::new(SessionErrorKind::TooLarge)),
+        }
+    }
+
+    async fn create(&self, unsent: Unsent<'_>) -> Result<SaveOutcome, SessionError> {
+        let config = &self.0.config;
+        let id = SessionId::anonymous()?;
+        let call = config.place(&id).create(&config.life, &unsent.changes);
+        match self.write(call, &id, unsent).await? {
+            Some(_) => Ok(SaveOutcome::Created),
+            // Two equal ids among 160 random bits: the generator is broken.
+            None => Err(SessionError::new(SessionErrorKind::Random)),
+        }
+    }
+
+    /// A call that leaves the session under the id `new`; `None` if there was no session to move.
+    async fn write(
+        &self,
+        call: Call,
+        new: &SessionId,
+        unsent: Unsent<'_>,
+    ) -> Result<Option<Header>, SessionError> {
+        let config = &self.0.config;
+        let asked_at = config.store.clock().now_millis();
+        let reply = config.store.run(call).await?;
+        match written(reply, new)? {
+            Written::Done(record) => {
+                unsent.sent();
+                config.memo.note(new, asked_at);
+                let header = record.header.clone();
+                self.0.state().moved(*new, record);
+                Ok(Some(header))
+            }
+            Written::Gone => {
+                unsent.sent();
+                self.0.state().gone();
+                Ok(None)
+            }
+            Written::TooLarge => Err(SessionError::new(SessionErrorKind::TooLarge)),
+        }
+    }
+
+    /// Finds out what the session holds, unless that is known.
+    pub(super) async fn load(&self) -> Result<(), SessionError> {
+        let config = &self.0.config;
+        let Some(question) = self.0.question() else {
+            return Ok(());
+        };
+        let reply = config.store.run(question.call).await?;
+        self.0.absorb(
+            &question.id,
+            loaded(reply, &question.id)?,
+            question.asked_at,
+        );
+        Ok(())
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state()
+    }
+
+    /// As somebody who may travel in another's trip.
+    pub(super) fn rider(&self) -> Arc<dyn Rider> {
+        Arc::clone(&self.0) as _
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.0.config
+    }
+}
+
+struct Question {
+    id: SessionId,
+    call: Call,
+    asked_at: u64,
+}
+
+impl Inner {
+    /// No caller panics while it holds the lock, and every step leaves the state whole.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, while changes can still be saved.
+    fn open_state(&self) -> Result<MutexGuard<'_, State>, SessionError> {
+        let state = self.state();
+        if state.closed && state.record().is_none() {
+            return Err(SessionError::new(SessionErrorKind::TooLate));
+        }
+        Ok(state)
+    }
+
+    fn question(&self) -> Option<Question> {
+        let mut state = self.state();
+        state.asked = true;
+        let id = state.id.filter(|_| state.is_unread())?;
+        drop(state);
+        let asked_at = self.config.store.clock().now_millis();
+        let call = self.config.load_call(&id, asked_at);
+        Some(Question { id, call, asked_at })
+    }
+
+    fn absorb(&self, id: &SessionId, loaded: Loaded, asked_at: u64) {
+        if let (Some(_), Some(age)) = (&loaded.record, loaded.age) {
+            self.config.memo.note(id, asked_at.saturating_sub(age));
+        }
+        self.state().found(id, loaded.record);
+    }
+
+    /// Before a step that changes the id: the id of now, and the changes to send along.
+    fn start_write(&self) -> Result<(Option<SessionId>, Unsent<'_>), SessionError> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(SessionError::new(SessionErrorKind::TooLate));
+        }
+        state.asked = true;
+        Ok((state.id, Unsent::take(self, &mut state)))
+    }
+}
+
+impl Rider for Inner {
+    fn calls(&self) -> Vec<Call> {
+        let mut state = self.state();
+        let Some(id) = state.id.filter(|_| state.is_unread()) else {
+            return Vec::new();
+        };
+        state.rode_at = self.config.store.clock().now_millis();
+        vec![self.config.load_call(&id, state.rode_at)]
+    }
+
+    /// What cannot be read here is asked again by whoever needs it, and reported to them.
+    fn deliver(&self, replies: Result<Replies, StoreError>) {
+        let (id, asked_at) = {
+            let state = self.state();
+            (state.id, state.rode_at)
+        };
+        if let (Some(id), Ok(mut replies)) = (id, replies)
+            && let Some(Ok(reply)) = replies.pop()
+            && let Ok(loaded) = loaded(reply, &id)
+        {
+            self.absorb(&id, loaded, asked_at);
+        }
+    }
+}
+
+/// Changes on their way to the store: pending again if they do not arrive, also when the caller is cancelled.
+struct Unsent<'a> {
+    of: &'a Inner,
+    changes: Changes,
+}
+
+impl<'a> Unsent<'a> {
+    fn take(of: &'a Inner, state: &mut State) -> Self {
+        let changes = std::mem::take(&mut state.changes);
+        Self { of, changes }
+    }
+
+    fn sent(mut self) {
+        self.changes = Changes::default();
+    }
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if !self.changes.is_empty() {
+            let unsent = std::mem::take(&mut self.changes);
+            self.of.state().restore(unsent);
+        }
+    }
+}
+
+pub(super) fn user_in(record: &super::record::Record) -> Option<User> {
+    user_of(&record.header)
+}
+
+fn user_of(header: &Header) -> Option<User> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (!header.is_anonymous()).then(|| User {
+        tenant: text(&header.tenant),
+        id: text(&header.user),
+        sid: text(&header.sid),
+        auth_ms: header.auth,
+    })
+}
+
+fn check_name(name: &str) -> Result<(), SessionError> {
+    if name.is_empty() || name.len() > LONGEST_NAME {
+        return Err(SessionError::new(SessionErrorKind::Invalid));
+    }
+    Ok(())
+}
+
+// Neither id nor contents.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}

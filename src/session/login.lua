@@ -1,0 +1,40 @@
+-- Ends the old session, if there is one, and starts one of a user under a new id.
+-- KEYS: old session, new session, devices and device data of the user, those of the old session, the moment ahead,
+-- cutoffs (the old session's cutoff of its user comes last).
+-- ARGV: longest record, hash of the new id, has an old session?, tenant, user, sid, idle, absolute, persistent,
+-- data about the device, how long the moment ahead is kept, changes.
+-- Reply: the record, 2 if it is too long.
+local now = now_ms()
+local cutoff = -1
+for i = 8, #KEYS - 1 do cutoff = math.max(cutoff, tonumber(redis.call('GET', KEYS[i]) or '-1')) end
+local r = {
+  rev = 1, created = now, auth = math.max(now, cutoff + 1), touched = now, idle = tonumber(ARGV[7]),
+  deadline = now + tonumber(ARGV[8]), persistent = ARGV[9], check = string.sub(ARGV[2], 1, 8),
+  tenant = ARGV[4], user = ARGV[5], sid = ARGV[6],
+}
+local names, values = {}, {}
+local raw = ARGV[3] == '1' and redis.call('GET', KEYS[1])
+local old = raw and parse(raw)
+if raw and not old then return CORRUPT end
+if old then
+  local same = old.user == r.user and old.tenant == r.tenant
+  local dead = now >= expiry(old) or is_cut(old, largest_cutoff(8))
+  if not dead and (same or old.user == '') then
+    names, values = fields_of(raw, old)
+    if not names then return CORRUPT end
+    if same then r.sid = old.sid end
+  end
+end
+names, values = apply_changes(names, values, 12)
+local written = write(KEYS[2], r, names, values, ARGV[1])
+if not written then return 2 end
+if old then
+  redis.call('DEL', KEYS[1])
+  if old.user ~= '' and old.sid ~= r.sid then index_remove(KEYS[5], KEYS[6], old.sid) end
+end
+index_put(KEYS[3], KEYS[4], now, r.sid, expiry(r), ARGV[2] .. ARGV[10])
+if r.auth > now then
+  local ahead = math.max(r.auth, tonumber(redis.call('GET', KEYS[7]) or '0'))
+  redis.call('SET', KEYS[7], string.format('%.0f', ahead), 'PXAT', string.format('%.0f', ahead + tonumber(ARGV[11])))
+end
+return written

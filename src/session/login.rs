@@ -1,0 +1,141 @@
+//! Who signs in, and who is signed in.
+
+use std::fmt;
+
+/// What a handler says about a login, once it has checked the credentials.
+///
+/// ```
+/// use portcullis::session::Login;
+///
+/// let login = Login::new("alice").tenant("acme").remember_me(true).device("Firefox on Linux");
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Login {
+    pub(super) user: String,
+    pub(super) tenant: String,
+    pub(super) remember: bool,
+    pub(super) device: Device,
+}
+
+/// What the device list is to show of a login.
+#[derive(Clone, Default, serde::Serialize)]
+pub(super) struct Device {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ua: Option<String>,
+}
+
+/// Longer texts about a device are cut: they come from clients.
+const LONGEST_TEXT: usize = 256;
+
+impl Login {
+    /// A login of this user: the identifier by which the application knows the account, at most 256 bytes. Take one
+    /// that never changes hands; an e-mail address does.
+    pub fn new(user: impl Into<String>) -> Self {
+        Self {
+            user: user.into(),
+            tenant: String::new(),
+            remember: false,
+            device: Device::default(),
+        }
+    }
+
+    /// The tenant the user belongs to, for services that have tenants. Default: none.
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = tenant.into();
+        self
+    }
+
+    /// Whether the user asked to stay signed in on this device: the timeouts and the cookie are then those of
+    /// [`SessionLayerBuilder::remember_me`](super::SessionLayerBuilder::remember_me). Default: no.
+    pub fn remember_me(mut self, yes: bool) -> Self {
+        self.remember = yes;
+        self
+    }
+
+    /// A name for the device, for the user's list of devices. Cut to 256 bytes.
+    pub fn device(mut self, name: impl Into<String>) -> Self {
+        self.device.name = Some(cut(name.into()));
+        self
+    }
+
+    /// The address the login came from, for the user's list of devices. Take it from the connection, or from a header
+    /// that only your own proxy can set.
+    pub fn ip(mut self, ip: impl fmt::Display) -> Self {
+        self.device.ip = Some(cut(ip.to_string()));
+        self
+    }
+
+    /// The `User-Agent` of the login, for the user's list of devices. Cut to 256 bytes.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.device.ua = Some(cut(user_agent.into()));
+        self
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST_TEXT {
+        let end = (0..=LONGEST_TEXT)
+            .rev()
+            .find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+    }
+    text
+}
+
+// The user is personal data.
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("remember", &self.remember)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who is signed in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    pub(super) tenant: String,
+    pub(super) id: String,
+    pub(super) sid: String,
+    pub(super) auth_ms: u64,
+}
+
+impl User {
+    /// The identifier given to [`Login::new`].
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The tenant given to [`Login::tenant`]; empty if none was.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// Names this login on this device: the same after a renewal or a repeated login on the device, another after
+    /// every logout. It is the `sid` of tokens that belong to the login, and no secret.
+    #[must_use]
+    pub fn sid(&self) -> &str {
+        &self.sid
+    }
+
+    /// When the user authenticated, in milliseconds since the Unix epoch by the store's clock.
+    #[must_use]
+    pub fn auth_ms(&self) -> u64 {
+        self.auth_ms
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User")
+            .field("auth_ms", &self.auth_ms)
+            .finish_non_exhaustive()
+    }
+}

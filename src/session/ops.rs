@@ -1,0 +1,296 @@
+//! What a session asks the store: operations, their calls, and what the replies mean.
+
+use std::collections::BTreeMap;
+
+use super::{
+    id::SessionId,
+    record::{Header, Record},
+    twins,
+};
+use crate::{
+    clock::millis,
+    cutoff, device,
+    store::{Arg, Call, Key, Namespace, Operation, StoreError, StoreErrorKind, Tag, Value},
+};
+
+const PRELUDE: &str = include_str!("prelude.lua");
+
+pub(super) static READ: Operation = Operation::command("session.read", "MGET", twins::read);
+pub(super) static LOAD: Operation = Operation::script(
+    "session.load",
+    &[PRELUDE, device::LUA, include_str!("load.lua")],
+    twins::load,
+);
+pub(super) static SAVE: Operation = Operation::script(
+    "session.save",
+    &[PRELUDE, device::LUA, include_str!("save.lua")],
+    twins::save,
+);
+pub(super) static CREATE: Operation = Operation::script(
+    "session.create",
+    &[PRELUDE, include_str!("create.lua")],
+    twins::create,
+);
+pub(super) static RENEW: Operation = Operation::script(
+    "session.renew",
+    &[PRELUDE, device::LUA, include_str!("renew.lua")],
+    twins::renew,
+);
+/// Old and new session lie in different slots when a visitor signs in; see the slot test.
+pub(super) static LOGIN: Operation = Operation::script(
+    "session.login",
+    &[PRELUDE, device::LUA, include_str!("login.lua")],
+    twins::login,
+);
+pub(super) static DESTROY: Operation = Operation::script(
+    "session.destroy",
+    &[PRELUDE, device::LUA, include_str!("destroy.lua")],
+    twins::destroy,
+);
+
+pub(super) const ALL: [&Operation; 6] = [&LOAD, &SAVE, &CREATE, &RENEW, &LOGIN, &DESTROY];
+
+/// What a request wants changed: fields set or removed, after everything was cleared if so.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changes {
+    pub(super) clear: bool,
+    /// Field name → JSON text, or `None` for a removed field.
+    pub(super) fields: BTreeMap<String, Option<String>>,
+}
+
+impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.clear && self.fields.is_empty()
+    }
+
+    /// Whether a session that does not exist has to be made for them.
+    pub(super) fn sets_something(&self) -> bool {
+        self.fields.values().any(Option::is_some)
+    }
+
+    fn append_to(&self, args: &mut Vec<Arg>) {
+        let set = self.fields.values().filter(|value| value.is_some()).count();
+        args.push(self.clear.into());
+        args.push((set as u64).into());
+        for (name, value) in &self.fields {
+            if let Some(value) = value {
+                args.push(name.clone().into());
+                args.push(value.clone().into());
+            }
+        }
+        let removed = self.fields.iter().filter(|(_, value)| value.is_none());
+        args.extend(removed.map(|(name, _)| Arg::from(name.clone())));
+    }
+}
+
+/// How long a session lives, as the store is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    /// Without an idle timeout, the absolute one alone counts.
+    pub(super) idle: Option<std::time::Duration>,
+    pub(super) absolute: std::time::Duration,
+    /// Whether the cookie outlives the browser's session.
+    pub(super) persistent: bool,
+}
+
+impl Life {
+    fn idle_ms(&self) -> u64 {
+        // 0 stands for no idle timeout.
+        self.idle.map_or(0, |idle| millis(idle).max(1))
+    }
+
+    fn flag(&self) -> &'static str {
+        if self.persistent { "p" } else { "-" }
+    }
+}
+
+/// Where the keys of one session are.
+pub(super) struct Place<'a> {
+    namespace: &'a Namespace,
+    id: &'a SessionId,
+    tag: Tag,
+    limit: u64,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(namespace: &'a Namespace, id: &'a SessionId, limit: u64) -> Self {
+        Self {
+            namespace,
+            id,
+            tag: id.tag(),
+            limit,
+        }
+    }
+
+    fn key(&self) -> Key {
+        self.id.key(self.namespace)
+    }
+
+    fn devices(&self) -> [Key; 2] {
+        device::keys(self.namespace, &self.tag)
+    }
+
+    fn user_cutoff(&self) -> Key {
+        cutoff::user_key(self.namespace, &self.tag)
+    }
+
+    /// User, everyone, and the tenant if there is one.
+    fn cutoffs(&self) -> Vec<Key> {
+        let mut keys = vec![self.user_cutoff(), cutoff::global_key(self.namespace)];
+        keys.extend(
+            self.id
+                .tenant()
+                .map(|tenant| cutoff::tenant_key(self.namespace, &tenant)),
+        );
+        keys
+    }
+
+    /// A plain read, for when a recorded use is known to be fresh.
+    pub(super) fn read(&self) -> Call {
+        let mut keys = vec![self.key()];
+        keys.extend(self.cutoffs());
+        Call::new(&READ, keys, Vec::new())
+    }
+
+    /// A read that records the use if the last recorded one is at least `fresh` milliseconds ago.
+    pub(super) fn load(&self, fresh: u64) -> Call {
+        let mut keys = vec![self.key()];
+        keys.extend(self.devices());
+        keys.extend(self.cutoffs());
+        Call::new(&LOAD, keys, vec![fresh.into()])
+    }
+
+    pub(super) fn save(&self, changes: &Changes) -> Call {
+        let [zset, hash] = self.devices();
+        let mut args = vec![self.limit.into()];
+        changes.append_to(&mut args);
+        Call::new(
+            &SAVE,
+            vec![self.key(), zset, hash, self.user_cutoff()],
+            args,
+        )
+    }
+
+    pub(super) fn create(&self, life: &Life, changes: &Changes) -> Call {
+        let mut args = vec![
+            self.limit.into(),
+            self.id.hash()[..super::record::CHECK].to_owned().into(),
+            life.idle_ms().into(),
+            millis(life.absolute).into(),
+            life.flag().into(),
+        ];
+        changes.append_to(&mut args);
+        Call::new(&CREATE, vec![self.key()], args)
+    }
+
+    pub(super) fn renew(&self, to: &SessionId, changes: &Changes) -> Call {
+        let [zset, hash] = self.devices();
+        let keys = vec![
+            self.key(),
+            to.key(self.namespace),
+            zset,
+            hash,
+            self.user_cutoff(),
+        ];
+        let mut args = vec![self.limit.into(), to.hash().into()];
+        changes.append_to(&mut args);
+        Call::new(&RENEW, keys, args)
+    }
+
+    pub(super) fn destroy(&self) -> Call {
+        let [zset, hash] = self.devices();
+        Call::new(&DESTROY, vec![self.key(), zset, hash], Vec::new())
+    }
+
+    /// Starts this session for a user in place of `old`.
+    pub(super) fn login(
+        &self,
+        old: Option<&SessionId>,
+        user: &NewUser<'_>,
+        changes: &Changes,
+    ) -> Call {
+        let from = Place::new(self.namespace, old.unwrap_or(self.id), self.limit);
+        let mut keys = vec![from.key(), self.key()];
+        keys.extend(self.devices());
+        keys.extend(from.devices());
+        keys.push(cutoff::ahead_key(self.namespace));
+        keys.extend(self.cutoffs());
+        keys.push(from.user_cutoff());
+        let mut args = vec![
+            self.limit.into(),
+            self.id.hash().into(),
+            old.is_some().into(),
+            user.tenant.to_owned().into(),
+            user.user.to_owned().into(),
+            user.sid.to_owned().into(),
+            user.life.idle_ms().into(),
+            millis(user.life.absolute).into(),
+            user.life.flag().into(),
+            user.meta.to_owned().into(),
+            user.ahead_kept.into(),
+        ];
+        changes.append_to(&mut args);
+        Call::new(&LOGIN, keys, args)
+    }
+}
+
+/// Who signs in, and how.
+pub(super) struct NewUser<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) user: &'a str,
+    pub(super) sid: &'a str,
+    pub(super) life: Life,
+    /// What the device index is to know about the device, as JSON.
+    pub(super) meta: &'a str,
+    pub(super) ahead_kept: u64,
+}
+
+/// What a load found.
+pub(super) struct Loaded {
+    pub(super) record: Option<Record>,
+    /// Milliseconds since the last recorded use, where the store was asked for it.
+    pub(super) age: Option<u64>,
+}
+
+/// Reads the reply to [`Place::read`] or [`Place::load`]: what a cutoff ended is as good as gone.
+pub(super) fn loaded(reply: Value, id: &SessionId) -> Result<Loaded, StoreError> {
+    let mut values = reply.into_list()?.into_iter();
+    let record = match values.next() {
+        Some(Value::Bytes(raw)) => Some(Record::of(raw, &id.hash())?),
+        Some(Value::Nil) => None,
+        _ => return Err(StoreError::new(StoreErrorKind::Corrupt)),
+    };
+    let cutoffs = 2 + usize::from(id.tenant().is_some());
+    let mut largest = None;
+    for _ in 0..cutoffs {
+        let value = values.next().ok_or(StoreErrorKind::Corrupt);
+        largest = largest.max(value.map_err(StoreError::new)?.as_number()?);
+    }
+    let age = match values.next() {
+        Some(Value::Int(age)) => u64::try_from(age).ok(),
+        _ => None,
+    };
+    let alive = |header: &Header| !header.is_cut(largest);
+    Ok(Loaded {
+        record: record.filter(|record| alive(&record.header)),
+        age,
+    })
+}
+
+/// What became of a write.
+pub(super) enum Written {
+    Done(Record),
+    /// There is no such session any more.
+    Gone,
+    TooLarge,
+}
+
+/// Reads the reply to a call that writes a whole record.
+pub(super) fn written(reply: Value, id: &SessionId) -> Result<Written, StoreError> {
+    match reply {
+        Value::Bytes(raw) => Record::of(raw, &id.hash()).map(Written::Done),
+        Value::Nil => Ok(Written::Gone),
+        Value::Int(2) => Ok(Written::TooLarge),
+        _ => Err(StoreError::new(StoreErrorKind::Corrupt)),
+    }
+}

@@ -1,0 +1,189 @@
+//! What one request knows of its session. Pure: no I/O, no lock.
+//!
+//! - A session that was never asked for is `Unread`, and nothing is known about it.
+//! - `Missing` after a load means that this request has no session: a change makes a new one under a new id. It never
+//!   adopts the id that the client sent.
+//! - `Gone` is what a session becomes when it was there and a later step of this request found it ended: nothing is
+//!   written then, and no cookie is set.
+
+use super::{id::SessionId, ops::Changes, record::Record};
+
+pub(super) struct State {
+    pub(super) id: Option<SessionId>,
+    pub(super) known: Known,
+    pub(super) changes: Changes,
+    pub(super) cookie: Option<CookieTask>,
+    /// Whether the response depends on the session.
+    pub(super) asked: bool,
+    /// Whether the head of the response has left.
+    pub(super) closed: bool,
+    /// When the load that travels with somebody else's trip was asked, by the node's clock.
+    pub(super) rode_at: u64,
+}
+
+pub(super) enum Known {
+    Unread,
+    Loaded(Record),
+    Missing,
+}
+
+/// What the response is to tell the browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CookieTask {
+    /// The id of now, until the browser closes or for this many milliseconds.
+    Set {
+        max_age: Option<u64>,
+    },
+    Remove,
+}
+
+impl State {
+    pub(super) fn new(id: Option<SessionId>) -> Self {
+        let known = if id.is_some() {
+            Known::Unread
+        } else {
+            Known::Missing
+        };
+        Self {
+            id,
+            known,
+            changes: Changes::default(),
+            cookie: None,
+            asked: false,
+            closed: false,
+            rode_at: 0,
+        }
+    }
+
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self.known, Known::Unread)
+    }
+
+    pub(super) fn record(&self) -> Option<&Record> {
+        match &self.known {
+            Known::Loaded(record) => Some(record),
+            Known::Unread | Known::Missing => None,
+        }
+    }
+
+    /// A load found this, unless the session has moved on meanwhile.
+    pub(super) fn found(&mut self, id: &SessionId, record: Option<Record>) {
+        if self.is_unread() && self.id.as_ref() == Some(id) {
+            self.known = record.map_or(Known::Missing, Known::Loaded);
+        }
+    }
+
+    /// The session lives under this id now.
+    pub(super) fn moved(&mut self, id: SessionId, record: Record) {
+        let header = &record.header;
+        let remaining = header.deadline.saturating_sub(header.touched);
+        self.cookie = Some(CookieTask::Set {
+            max_age: header.persistent.then_some(remaining),
+        });
+        self.id = Some(id);
+        self.known = Known::Loaded(record);
+    }
+
+    /// It was found ended: nothing of it is written, and no cookie brings it back.
+    pub(super) fn gone(&mut self) {
+        self.known = Known::Missing;
+        self.changes = Changes::default();
+        self.cookie = None;
+    }
+
+    /// This request ended it.
+    pub(super) fn destroyed(&mut self) {
+        self.gone();
+        self.id = None;
+        self.cookie = Some(CookieTask::Remove);
+    }
+
+    /// Changes that could not be sent are pending again, below those made since.
+    pub(super) fn restore(&mut self, unsent: Changes) {
+        let newer = std::mem::replace(&mut self.changes, unsent);
+        if newer.clear {
+            self.changes = newer;
+        } else {
+            self.changes.fields.extend(newer.fields);
+        }
+    }
+
+    /// The JSON text of a field as this request sees it: its own changes first.
+    pub(super) fn text(&self, name: &str) -> Option<&[u8]> {
+        if let Some(changed) = self.changes.fields.get(name) {
+            return changed.as_deref().map(str::as_bytes);
+        }
+        if self.changes.clear {
+            return None;
+        }
+        self.record()?.field(name)
+    }
+
+    pub(super) fn put(&mut self, name: &str, text: String) {
+        if self.text(name) != Some(text.as_bytes()) {
+            self.changes.fields.insert(name.to_owned(), Some(text));
+        }
+    }
+
+    /// Whether there was such a field.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        let was = self.text(name).is_some();
+        if was {
+            self.changes.fields.insert(name.to_owned(), None);
+        }
+        was
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.changes = Changes {
+            clear: self.record().is_some(),
+            ..Changes::default()
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_changes_are_seen_and_equal_values_are_no_change() {
+        let mut state = State::new(None);
+        state.put("a", "1".to_owned());
+        state.put("b", "2".to_owned());
+        assert_eq!(state.text("a"), Some(&b"1"[..]));
+        assert!(state.remove("a"));
+        assert!(!state.remove("a"), "already removed");
+        assert_eq!(state.text("a"), None);
+        state.clear();
+        assert_eq!(state.text("b"), None);
+        assert!(
+            state.changes.is_empty(),
+            "nothing to clear in a session that does not exist"
+        );
+    }
+
+    #[test]
+    fn unsent_changes_lie_below_newer_ones() {
+        let mut state = State::new(None);
+        state.put("a", "1".to_owned());
+        state.put("b", "1".to_owned());
+        let unsent = std::mem::take(&mut state.changes);
+        state.put("b", "2".to_owned());
+        state.restore(unsent);
+        assert_eq!(
+            (state.text("a"), state.text("b")),
+            (Some(&b"1"[..]), Some(&b"2"[..]))
+        );
+    }
+
+    #[test]
+    fn a_late_load_does_not_undo_what_happened_meanwhile() {
+        let old = SessionId::anonymous().unwrap();
+        let mut state = State::new(Some(old));
+        state.destroyed();
+        state.found(&old, None);
+        assert_eq!(state.cookie, Some(CookieTask::Remove));
+        assert!(state.id.is_none());
+    }
+}

@@ -1,0 +1,320 @@
+//! The Rust halves of the session's scripts, step by step what the Lua files do.
+
+use super::record::{CHECK, Fields, Header, Record};
+use crate::{
+    cutoff,
+    device::Index,
+    store::{Arg, Fault, Key, Memory, Value},
+};
+
+/// `MGET` of a session and the cutoffs that apply: a key of another kind reads as missing, as in Redis.
+pub(super) fn read(memory: &mut Memory, _: u64, keys: &[Key], _: &[Arg]) -> Result<Value, Fault> {
+    let read = |key: &Key| {
+        memory
+            .get(key)
+            .ok()
+            .flatten()
+            .map_or(Value::Nil, Value::bytes)
+    };
+    Ok(Value::List(keys.iter().map(read).collect()))
+}
+
+/// `load.lua`
+pub(super) fn load(
+    memory: &mut Memory,
+    now: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let [session, zset, hash, cutoffs @ ..] = keys else {
+        return Err(Fault::Corrupt);
+    };
+    let raw = memory.get(session)?.map(<[u8]>::to_vec);
+    let mut rest = Vec::new();
+    for key in cutoffs {
+        rest.push(memory.get(key)?.map_or(Value::Nil, Value::bytes));
+    }
+    let Some(raw) = raw else {
+        rest.push(Value::Int(-1));
+        return Ok(reply(Value::Nil, rest));
+    };
+    let mut record = Record::parse(raw).ok_or(Fault::Corrupt)?;
+    let mut age = now.saturating_sub(record.header.touched);
+    let fresh = arg(args, 0)?.int()?;
+    let alive = now < record.header.expiry() && !record.header.is_cut(largest(memory, cutoffs)?);
+    if age >= fresh && record.header.idle > 0 && alive {
+        record.touch(now);
+        age = 0;
+        let expires = record.header.expiry();
+        memory.set(session, record.clone().into_raw(), Some(expires))?;
+        touch_index(memory, &Index { zset, hash }, &record.header)?;
+    }
+    rest.push(Value::int(age));
+    Ok(reply(Value::Bytes(record.into_raw()), rest))
+}
+
+fn reply(first: Value, rest: Vec<Value>) -> Value {
+    Value::List(std::iter::once(first).chain(rest).collect())
+}
+
+/// `save.lua`
+pub(super) fn save(
+    memory: &mut Memory,
+    now: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let [session, zset, hash, cutoffs @ ..] = keys else {
+        return Err(Fault::Corrupt);
+    };
+    let Some(record) = living(memory, now, session, cutoffs)? else {
+        return Ok(Value::Int(0));
+    };
+    let fields = apply(record.all_fields()?, args, 1)?;
+    let mut header = record.header;
+    header.rev += 1;
+    header.touched = header.touched.max(now);
+    if write(memory, session, &header, &fields, arg(args, 0)?)?.is_none() {
+        return Ok(Value::Int(2));
+    }
+    touch_index(memory, &Index { zset, hash }, &header)?;
+    Ok(Value::Int(1))
+}
+
+/// `create.lua`
+pub(super) fn create(
+    memory: &mut Memory,
+    now: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let [session] = keys else {
+        return Err(Fault::Corrupt);
+    };
+    if memory.exists(session) {
+        return Ok(Value::Nil);
+    }
+    let header = Header {
+        rev: 1,
+        created: now,
+        auth: 0,
+        touched: now,
+        idle: arg(args, 2)?.int()?,
+        deadline: now + arg(args, 3)?.int()?,
+        persistent: arg(args, 4)?.bytes().as_ref() == b"p",
+        check: check(&arg(args, 1)?.bytes())?,
+        tenant: Vec::new(),
+        user: Vec::new(),
+        sid: Vec::new(),
+    };
+    let fields = apply(Fields::new(), args, 5)?;
+    let written = write(memory, session, &header, &fields, arg(args, 0)?)?;
+    Ok(written.map_or(Value::Int(2), Value::Bytes))
+}
+
+/// `renew.lua`
+pub(super) fn renew(
+    memory: &mut Memory,
+    now: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let [old, new, zset, hash, cutoffs @ ..] = keys else {
+        return Err(Fault::Corrupt);
+    };
+    let Some(record) = living(memory, now, old, cutoffs)? else {
+        return Ok(Value::Nil);
+    };
+    let fields = apply(record.all_fields()?, args, 2)?;
+    let id = arg(args, 1)?.bytes();
+    let mut header = record.header;
+    header.rev += 1;
+    header.touched = header.touched.max(now);
+    header.check = check(&id)?;
+    let Some(written) = write(memory, new, &header, &fields, arg(args, 0)?)? else {
+        return Ok(Value::Int(2));
+    };
+    memory.delete(old);
+    if !header.is_anonymous() {
+        let index = Index { zset, hash };
+        index.rename(memory, &header.sid, &id)?;
+        touch_index(memory, &index, &header)?;
+    }
+    Ok(Value::Bytes(written))
+}
+
+/// `login.lua`
+pub(super) fn login(
+    memory: &mut Memory,
+    now: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let [
+        old_key,
+        new_key,
+        zset,
+        hash,
+        old_zset,
+        old_hash,
+        ahead,
+        cutoffs @ ..,
+    ] = keys
+    else {
+        return Err(Fault::Corrupt);
+    };
+    let (_, of_new) = cutoffs.split_last().ok_or(Fault::Corrupt)?;
+    let mut header = new_user(now, largest(memory, of_new)?, args)?;
+    let old = match arg(args, 2)?.int()? {
+        1 => record(memory, old_key)?,
+        _ => None,
+    };
+    let mut fields = Fields::new();
+    if let Some(old) = &old {
+        let same = (&old.header.user, &old.header.tenant) == (&header.user, &header.tenant);
+        let dead = now >= old.header.expiry() || old.header.is_cut(largest(memory, cutoffs)?);
+        if !dead && (same || old.header.is_anonymous()) {
+            fields = old.all_fields()?;
+            if same {
+                header.sid.clone_from(&old.header.sid);
+            }
+        }
+    }
+    let fields = apply(fields, args, 11)?;
+    let Some(written) = write(memory, new_key, &header, &fields, arg(args, 0)?)? else {
+        return Ok(Value::Int(2));
+    };
+    if let Some(old) = old {
+        memory.delete(old_key);
+        if !old.header.is_anonymous() && old.header.sid != header.sid {
+            let index = Index {
+                zset: old_zset,
+                hash: old_hash,
+            };
+            index.remove(memory, &old.header.sid)?;
+        }
+    }
+    let meta = [arg(args, 1)?.bytes(), arg(args, 9)?.bytes()].concat();
+    Index { zset, hash }.put(memory, now, &header.sid, header.expiry(), &meta)?;
+    run_ahead(memory, now, ahead, header.auth, arg(args, 10)?.int()?)?;
+    Ok(Value::Bytes(written))
+}
+
+fn new_user(now: u64, cutoff: Option<u64>, args: &[Arg]) -> Result<Header, Fault> {
+    Ok(Header {
+        rev: 1,
+        created: now,
+        auth: cutoff.map_or(now, |cutoff| now.max(cutoff + 1)),
+        touched: now,
+        idle: arg(args, 6)?.int()?,
+        deadline: now + arg(args, 7)?.int()?,
+        persistent: arg(args, 8)?.bytes().as_ref() == b"p",
+        check: check(&arg(args, 1)?.bytes())?,
+        tenant: arg(args, 3)?.bytes().into_owned(),
+        user: arg(args, 4)?.bytes().into_owned(),
+        sid: arg(args, 5)?.bytes().into_owned(),
+    })
+}
+
+/// Notes a moment of authentication that had to be taken ahead of the clock.
+fn run_ahead(memory: &mut Memory, now: u64, key: &Key, auth: u64, kept: u64) -> Result<(), Fault> {
+    if auth > now {
+        let ahead = auth.max(cutoff::read(memory, key)?.unwrap_or(0));
+        memory.set(key, ahead.to_string().into_bytes(), Some(ahead + kept))?;
+    }
+    Ok(())
+}
+
+/// `destroy.lua`
+pub(super) fn destroy(
+    memory: &mut Memory,
+    _: u64,
+    keys: &[Key],
+    _: &[Arg],
+) -> Result<Value, Fault> {
+    let [session, zset, hash] = keys else {
+        return Err(Fault::Corrupt);
+    };
+    let Some(raw) = memory.get(session)?.map(<[u8]>::to_vec) else {
+        return Ok(Value::Int(0));
+    };
+    memory.delete(session);
+    if let Some(record) = Record::parse(raw)
+        && !record.header.is_anonymous()
+    {
+        Index { zset, hash }.remove(memory, &record.header.sid)?;
+    }
+    Ok(Value::Int(1))
+}
+
+fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
+    args.get(at).ok_or(Fault::Corrupt)
+}
+
+fn check(hash: &[u8]) -> Result<[u8; CHECK], Fault> {
+    hash.first_chunk().copied().ok_or(Fault::Corrupt)
+}
+
+fn record(memory: &Memory, key: &Key) -> Result<Option<Record>, Fault> {
+    match memory.get(key)? {
+        None => Ok(None),
+        Some(raw) => Record::parse(raw.to_vec()).map(Some).ok_or(Fault::Corrupt),
+    }
+}
+
+/// The record, unless it is gone, expired or cut off.
+fn living(memory: &Memory, now: u64, key: &Key, cutoffs: &[Key]) -> Result<Option<Record>, Fault> {
+    let Some(record) = record(memory, key)? else {
+        return Ok(None);
+    };
+    let dead = now >= record.header.expiry() || record.header.is_cut(largest(memory, cutoffs)?);
+    Ok((!dead).then_some(record))
+}
+
+fn largest(memory: &Memory, keys: &[Key]) -> Result<Option<u64>, Fault> {
+    keys.iter().try_fold(None, |largest, key| {
+        Ok(largest.max(cutoff::read(memory, key)?))
+    })
+}
+
+fn touch_index(memory: &mut Memory, index: &Index<'_>, header: &Header) -> Result<(), Fault> {
+    if header.is_anonymous() {
+        return Ok(());
+    }
+    index.touch(memory, &header.sid, header.expiry())
+}
+
+/// Changes as scripts get them: clear?, how many are set, name and value of each, then the names removed.
+fn apply(mut fields: Fields, args: &[Arg], at: usize) -> Result<Fields, Fault> {
+    if arg(args, at)?.int()? == 1 {
+        fields.clear();
+    }
+    let count = usize::try_from(arg(args, at + 1)?.int()?).map_err(|_| Fault::Corrupt)?;
+    let rest = args.get(at + 2..).unwrap_or_default();
+    let (set, removed) = rest.split_at_checked(2 * count).ok_or(Fault::Corrupt)?;
+    for pair in set.chunks_exact(2) {
+        let (name, value) = (pair[0].bytes(), pair[1].bytes().into_owned());
+        match fields.iter_mut().find(|(found, _)| *found == *name) {
+            Some((_, old)) => *old = value,
+            None => fields.push((name.into_owned(), value)),
+        }
+    }
+    fields.retain(|(name, _)| !removed.iter().any(|gone| *gone.bytes() == **name));
+    Ok(fields)
+}
+
+/// Writes a record, unless it is longer than allowed.
+fn write(
+    memory: &mut Memory,
+    key: &Key,
+    header: &Header,
+    fields: &Fields,
+    limit: &Arg,
+) -> Result<Option<Vec<u8>>, Fault> {
+    let raw = Record::render(header, fields);
+    if raw.len() as u64 > limit.int()? {
+        return Ok(None);
+    }
+    memory.set(key, raw.clone(), Some(header.expiry()))?;
+    Ok(Some(raw))
+}
