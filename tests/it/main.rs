@@ -11,6 +11,7 @@ mod allocations;
 mod auto_traits;
 mod house;
 mod jwt_attacks;
+mod jwt_budget;
 mod jwt_kit;
 mod jwt_layer;
 mod jwt_random;
