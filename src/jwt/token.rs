@@ -12,6 +12,19 @@ use serde_json::value::RawValue;
 /// has the name of a user cannot satisfy.
 ///
 /// In the request's extensions behind a [`JwtVerifyLayer`](super::JwtVerifyLayer); a clone costs a counter.
+///
+/// ```
+/// use http::{Request, StatusCode};
+/// use portcullis::jwt::VerifiedToken;
+///
+/// fn close_account<B>(request: &Request<B>) -> StatusCode {
+///     match request.extensions().get::<VerifiedToken>() {
+///         Some(token) if token.user().is_some() && token.has_scopes("account:close") => StatusCode::OK,
+///         _ => StatusCode::FORBIDDEN,
+///     }
+/// }
+/// # assert_eq!(close_account(&Request::new(())), StatusCode::FORBIDDEN);
+/// ```
 #[derive(Clone)]
 pub struct VerifiedToken(Arc<Parts>);
 

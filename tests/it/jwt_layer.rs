@@ -318,7 +318,7 @@ fn stacked_layers_each_want_their_token() {
         .header("x-workload")
         .build()
         .unwrap();
-    let both = stack(layer(user.key()), outer.clone());
+    let both = stack(layer(user.key()), outer);
     let workload_token = workload.with(&claims_with("iss", Some(r#""https://mesh.example""#)));
     let outcome = now(send(
         &both,
