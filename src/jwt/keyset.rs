@@ -352,15 +352,18 @@ mod tests {
 
     #[test]
     fn generations_only_grow_whoever_replaces() {
-        let set = || KeySet::from(JwtKey::secret(JwtAlgorithm::Hs256, [7; 32]).expect("a key"));
-        let (handle, other) = (KeySetHandle::new(set()), KeySetHandle::new(set()));
+        let set = KeySet::from(JwtKey::secret(JwtAlgorithm::Hs256, [7; 32]).expect("a key"));
+        let (handle, other) = (
+            KeySetHandle::new(set.clone()),
+            KeySetHandle::new(set.clone()),
+        );
         assert_ne!(handle.generation(), other.generation());
         thread::scope(|scope| {
             let writers: Vec<_> = (0..4)
                 .map(|_| {
                     scope.spawn(|| {
-                        (0..2_000).for_each(|_| {
-                            let own = handle.replace(set()).expect("the same family");
+                        (0..100_000).for_each(|_| {
+                            let own = handle.replace(set.clone()).expect("the same family");
                             assert!(handle.generation() >= own);
                         });
                     })
