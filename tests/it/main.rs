@@ -14,3 +14,4 @@ mod means;
 mod means_tests;
 mod refusals;
 mod road;
+mod session;
