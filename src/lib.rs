@@ -16,6 +16,8 @@ mod cookie;
 mod device;
 mod error;
 mod gate;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod keyring;
 mod refuse;
 mod secret;

@@ -10,6 +10,10 @@
 mod allocations;
 mod auto_traits;
 mod house;
+mod jwt_attacks;
+mod jwt_kit;
+mod jwt_layer;
+mod jwt_random;
 mod means;
 mod means_tests;
 mod refusals;
