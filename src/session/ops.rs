@@ -10,12 +10,12 @@ use super::{
 use crate::{
     clock::millis,
     cutoff, device,
-    store::{Arg, Call, Key, Namespace, Operation, StoreError, StoreErrorKind, Tag, Value},
+    store::{Arg, Call, Key, Namespace, Operation, StoreError, StoreErrorKind, Tag, Value, mget},
 };
 
 const PRELUDE: &str = include_str!("prelude.lua");
 
-pub(super) static READ: Operation = Operation::command("session.read", "MGET", twins::read);
+pub(super) static READ: Operation = Operation::command("session.read", "MGET", mget);
 pub(super) static LOAD: Operation = Operation::script(
     "session.load",
     &[PRELUDE, device::LUA, include_str!("load.lua")],

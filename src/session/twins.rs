@@ -10,18 +10,6 @@ use crate::{
 /// How long a mark stays: longer than any request that was sent with the old id is under way.
 const MARK_MS: u64 = 60_000;
 
-/// `MGET` of a session and the cutoffs that apply: a key of another kind reads as missing, as in Redis.
-pub(super) fn read(memory: &mut Memory, _: u64, keys: &[Key], _: &[Arg]) -> Result<Value, Fault> {
-    let read = |key: &Key| {
-        memory
-            .get(key)
-            .ok()
-            .flatten()
-            .map_or(Value::Nil, Value::bytes)
-    };
-    Ok(Value::List(keys.iter().map(read).collect()))
-}
-
 /// `load.lua`
 pub(super) fn load(
     memory: &mut Memory,
