@@ -13,7 +13,7 @@ use super::{
     rules::{Draft, checked_scopes},
     source::Source,
 };
-use crate::{Clock, ConfigError};
+use crate::{clock::Clock, error::ConfigError};
 
 /// The settings of a [`JwtVerifyLayer`], until [`build`](Self::build) checks them all at once.
 ///

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{JwtAlgorithm, JwtKey, jwk};
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// Larger documents are not key sets but attacks or accidents.
 const LARGEST_DOCUMENT: usize = 1024 * 1024;

@@ -14,8 +14,9 @@ use super::{
     verify::verify_at,
 };
 use crate::{
-    Clock, DefaultRefuse, Gated, Rejection, RejectionKind,
-    gate::{Entry, Step, Steps},
+    clock::Clock,
+    gate::{Entry, Gated, Step, Steps},
+    refuse::{DefaultRefuse, Rejection, RejectionKind},
     trace::event_info,
 };
 
@@ -66,6 +67,10 @@ impl<C> JwtVerifyLayer<C> {
 }
 
 impl<C, R> JwtVerifyLayer<C, R> {
+    pub(super) fn gate(&self) -> JwtGate<C> {
+        JwtGate(Arc::clone(&self.shared))
+    }
+
     /// Answers refused requests with another responder.
     #[must_use]
     pub fn refuse_with<R2>(self, responder: R2) -> JwtVerifyLayer<C, R2> {
@@ -168,11 +173,7 @@ impl<C, R: Clone, S> Layer<S> for JwtVerifyLayer<C, R> {
     type Service = Gated<S, JwtGate<C>, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Gated::new(
-            inner,
-            JwtGate(Arc::clone(&self.shared)),
-            self.responder.clone(),
-        )
+        Gated::new(inner, self.gate(), self.responder.clone())
     }
 }
 

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{KeySetHandle, verify::without_application};
-use crate::{ConfigError, clock::millis, secret::sha256_of_parts};
+use crate::{clock::millis, error::ConfigError, secret::sha256_of_parts};
 
 /// The longest leeway: RFC 7519 §4.1.4 allows "no more than a few minutes", OWASP less.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(60);

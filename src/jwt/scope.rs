@@ -7,8 +7,9 @@ use tower_layer::Layer;
 
 use super::{rules::checked_scopes, token::JwtMark};
 use crate::{
-    ConfigError, DefaultRefuse, Gated, Rejection, RejectionKind,
-    gate::{Entry, Step, Steps},
+    error::ConfigError,
+    gate::{Entry, Gated, Step, Steps},
+    refuse::{DefaultRefuse, Rejection, RejectionKind},
 };
 
 /// Lets only requests pass whose verified token has the scopes (RFC 6750 §3.1, RFC 9700 §2.3).

@@ -260,3 +260,87 @@ impl JwtMark {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Request, request};
+
+    use super::*;
+    use crate::{
+        gate::{Entry, Step, Steps},
+        jwt::{Grant, Issuer, JwtAlgorithm, JwtVerifyLayer, NoClaims, SigningKey},
+    };
+
+    fn pass(layer: &JwtVerifyLayer<NoClaims>, head: request::Parts) -> request::Parts {
+        match layer.gate().enter(head) {
+            Step::Now(Entry::Pass(head, ())) => head,
+            _ => panic!("refused"),
+        }
+    }
+
+    fn marked(head: &request::Parts) -> Vec<&str> {
+        let mark = head.extensions.get::<JwtMark>().expect("a mark");
+        mark.tokens().iter().map(VerifiedToken::iss).collect()
+    }
+
+    #[test]
+    fn every_layer_leaves_its_mark() {
+        let parties = [
+            "https://a.example",
+            "https://b.example",
+            "https://c.example",
+        ]
+        .map(|iss| {
+            let key = SigningKey::generate(JwtAlgorithm::EdDsa).expect("a key");
+            let layer = JwtVerifyLayer::<NoClaims>::new(key.verification_key())
+                .issuer(iss)
+                .audience("api")
+                .header(&iss[8..9])
+                .optional()
+                .build()
+                .expect("a layer");
+            let issuer = Issuer::new(key, iss)
+                .audience("api")
+                .lifetime(Duration::from_secs(60))
+                .build();
+            (
+                layer,
+                issuer
+                    .expect("an issuer")
+                    .mint(&Grant::user("u"))
+                    .expect("a token"),
+            )
+        });
+        let head = |with: &[usize]| {
+            let request = with.iter().fold(Request::builder(), |request, &at| {
+                request.header(["a", "b", "c"][at], parties[at].1.token())
+            });
+            let head = request.body(()).expect("a request").into_parts().0;
+            parties
+                .iter()
+                .fold(head, |head, (layer, _)| pass(layer, head))
+        };
+        assert!(marked(&head(&[])).is_empty());
+        assert_eq!(marked(&head(&[1])), ["https://b.example"]);
+        // All of them, outermost first; the nearest is the one in the extensions. A layer without a token takes nothing away.
+        let all = head(&[0, 1, 2]);
+        assert_eq!(
+            marked(&all),
+            [
+                "https://a.example",
+                "https://b.example",
+                "https://c.example"
+            ]
+        );
+        let two = head(&[0, 1]);
+        assert_eq!(marked(&two), ["https://a.example", "https://b.example"]);
+        assert_eq!(
+            two.extensions
+                .get::<VerifiedToken>()
+                .map(VerifiedToken::iss),
+            Some("https://b.example")
+        );
+    }
+}

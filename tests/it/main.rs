@@ -12,6 +12,7 @@ mod auto_traits;
 mod blacklist;
 mod house;
 mod jwt_attacks;
+mod jwt_budget;
 mod jwt_kit;
 mod jwt_layer;
 mod jwt_random;
