@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "blacklist")]
+pub mod blacklist;
 pub mod cutoff;
 pub mod frameworks;
 #[cfg(feature = "session")]
@@ -19,6 +21,7 @@ mod gate;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod keyring;
+mod recent;
 mod refuse;
 mod secret;
 mod trace;

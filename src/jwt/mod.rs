@@ -90,4 +90,6 @@ pub use keyset::{KeySet, KeySetHandle, SkippedKey};
 pub use layer::{JwtGate, JwtVerifyLayer};
 pub use scope::{RequireScopeLayer, ScopeGate};
 pub use signing::SigningKey;
+#[cfg(feature = "blacklist")]
+pub(crate) use token::JwtMark;
 pub use token::{AuthorizationDetail, SubjectKind, VerifiedToken};

@@ -9,6 +9,7 @@
 
 mod allocations;
 mod auto_traits;
+mod blacklist;
 mod house;
 mod jwt_attacks;
 mod jwt_budget;
@@ -19,3 +20,4 @@ mod means;
 mod means_tests;
 mod refusals;
 mod road;
+mod session;
