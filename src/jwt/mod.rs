@@ -76,6 +76,7 @@ mod rules;
 mod scope;
 mod signing;
 mod source;
+mod step_up;
 mod token;
 mod verify;
 
@@ -90,6 +91,7 @@ pub use keyset::{KeySet, KeySetHandle, SkippedKey};
 pub use layer::{JwtGate, JwtVerifyLayer};
 pub use scope::{RequireScopeLayer, ScopeGate};
 pub use signing::SigningKey;
+pub use step_up::{StepUpGate, StepUpLayer};
 #[cfg(feature = "blacklist")]
 pub(crate) use token::JwtMark;
 pub use token::{AuthorizationDetail, SubjectKind, VerifiedToken};

@@ -2,8 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
+use http::request;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+
+use crate::refuse::{Rejection, RejectionKind};
 
 /// A token that was verified, without the application's own claims: those are in [`Claims`](super::Claims).
 ///
@@ -261,6 +264,20 @@ impl JwtMark {
         }
     }
 
+    /// The token of the nearest layer that found one, for `layer`, which needs it.
+    pub(super) fn nearest<'h>(
+        head: &'h request::Parts,
+        layer: &str,
+    ) -> Result<&'h VerifiedToken, Rejection> {
+        let Some(mark) = head.extensions.get::<Self>() else {
+            let fix = format!("{layer} found no JwtVerifyLayer around it: add one outside of it");
+            let misplaced = Rejection::new(RejectionKind::Internal).code("jwt.misplaced_layer");
+            return Err(misplaced.caused_by(fix));
+        };
+        let nearest = mark.tokens().last();
+        nearest.ok_or_else(|| RejectionKind::MissingCredentials.into())
+    }
+
     /// With what one more layer found.
     pub(super) fn and(self, token: VerifiedToken) -> Self {
         match self {
@@ -278,7 +295,7 @@ impl JwtMark {
 mod tests {
     use std::time::Duration;
 
-    use http::{Request, request};
+    use http::Request;
 
     use super::*;
     use crate::{
