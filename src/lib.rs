@@ -6,6 +6,7 @@
 #[cfg(feature = "blacklist")]
 pub mod blacklist;
 pub mod cutoff;
+pub mod device;
 pub mod frameworks;
 #[cfg(feature = "session")]
 pub mod session;
@@ -14,8 +15,6 @@ pub mod store;
 mod clock;
 #[cfg(feature = "session")]
 mod cookie;
-#[cfg(feature = "session")]
-mod device;
 mod error;
 mod gate;
 #[cfg(feature = "jwt")]

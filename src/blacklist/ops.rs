@@ -32,15 +32,9 @@ pub(super) fn token_key(namespace: &Namespace, token: &VerifiedToken, jti: &str)
     [prefix, &short(jti)].concat()
 }
 
-/// The entry of a login, under a prefix of its own: a `jti` may equal somebody's `sid`.
+/// The entry of a login.
 pub(super) fn session_key(namespace: &Namespace, sid: &str) -> Key {
-    let prefix = namespace.blacklist_prefix();
-    [
-        prefix.strip_suffix(':').unwrap_or(prefix),
-        "-sid:",
-        &short(sid),
-    ]
-    .concat()
+    namespace.denied_sid(&short(sid))
 }
 
 fn short(id: &str) -> std::borrow::Cow<'_, str> {

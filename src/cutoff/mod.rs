@@ -144,3 +144,9 @@ pub(crate) fn read(memory: &Memory, key: &str) -> Result<Option<u64>, Fault> {
         .and_then(|text| text.parse().ok());
     moment.map(Some).ok_or(Fault::Corrupt)
 }
+
+/// The largest of the cutoffs under these keys, for the Rust halves.
+pub(crate) fn largest(memory: &Memory, keys: &[Key]) -> Result<Option<u64>, Fault> {
+    keys.iter()
+        .try_fold(None, |largest, key| Ok(largest.max(read(memory, key)?)))
+}

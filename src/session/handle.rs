@@ -10,9 +10,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     error::{SessionError, SessionErrorKind},
     id::SessionId,
-    layer::Config,
+    layer::{Config, OnLimit},
     login::{Login, User},
-    ops::{Changes, Loaded, NewUser, Written, loaded, written},
+    ops::{Changes, Ended, Loaded, NewUser, Written, loaded, written},
     record::Header,
     state::State,
 };
@@ -165,6 +165,17 @@ impl Session {
         Ok(self.0.state().record().is_some())
     }
 
+    /// Why there is no session although the client has a cookie of one: signed in elsewhere, or signed out from there.
+    /// `None` if there is one, or it simply expired, or there never was one.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn ended(&self) -> Result<Option<Ended>, SessionError> {
+        self.load().await?;
+        Ok(self.0.state().ended)
+    }
+
     /// When the session ends; `None` if there is none.
     ///
     /// # Errors
@@ -211,6 +222,8 @@ impl Session {
             life: config.life(login.remember),
             meta: &meta,
             ahead_kept: millis(config.store.longest_credential()),
+            most_devices: config.most_devices,
+            evict: config.on_limit == OnLimit::EvictOldest,
         };
         let (old, unsent) = self.0.start_write()?;
         let call = config
@@ -367,6 +380,7 @@ impl Session {
                 Ok(None)
             }
             Written::TooLarge => Err(SessionError::new(SessionErrorKind::TooLarge)),
+            Written::TooMany => Err(SessionError::new(SessionErrorKind::TooManyDevices)),
         }
     }
 
@@ -436,7 +450,7 @@ impl Inner {
                 .memo
                 .note(id.random(), asked_at.saturating_sub(age));
         }
-        self.state().found(id, loaded.record);
+        self.state().found(id, loaded);
     }
 
     /// Before a step that changes the id: the id of now, and the changes to send along.

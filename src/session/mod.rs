@@ -57,6 +57,7 @@ mod twins;
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
-pub use layer::{OnGone, SessionLayer, SessionLayerBuilder};
+pub use layer::{OnGone, OnLimit, SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
+pub use ops::Ended;
 pub use require::{RequireGate, RequireLayer, RequireLoginLayer, View};

@@ -46,6 +46,12 @@ impl Namespace {
         &self.blacklist
     }
 
+    /// The entry that denies all tokens of a login, under a prefix of its own: a `jti` may equal somebody's `sid`.
+    pub(crate) fn denied_sid(&self, sid: &str) -> Key {
+        let prefix = self.blacklist.strip_suffix(':').unwrap_or(&self.blacklist);
+        [prefix, "-sid:", sid].concat()
+    }
+
     /// `{prefix}{room}:{{tag}}:{rest}`.
     pub(crate) fn tagged(&self, room: &str, tag: &Tag, rest: &str) -> Key {
         let colon = if rest.is_empty() { "" } else { ":" };

@@ -63,6 +63,7 @@ struct Shared {
     namespace: Namespace,
     deadline: Duration,
     longest_credential: Duration,
+    access_token_life: Duration,
     clock: Clock,
     #[cfg(any(test, feature = "test-util"))]
     pause: Mutex<Option<PausePoint>>,
@@ -141,6 +142,15 @@ impl Store {
 
     pub(crate) fn longest_credential(&self) -> Duration {
         self.0.longest_credential
+    }
+
+    /// How long a login's access tokens are denied after it ended, leeway included; zero if there are none.
+    pub(crate) fn access_token_life(&self) -> Duration {
+        const LEEWAY: Duration = Duration::from_secs(61);
+        match self.0.access_token_life {
+            Duration::ZERO => Duration::ZERO,
+            life => life + LEEWAY,
+        }
     }
 
     /// The node's own time. Inside operations the store's time counts, not this.

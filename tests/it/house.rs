@@ -17,7 +17,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("near", &["store"]),
     ("gate", &["refuse"]),
     ("cutoff", &["store", "near"]),
-    ("device", &["store", "near"]),
+    // The owner's "all" and "others" raise the user's cutoff in the same step.
+    ("device", &["store", "near", "cutoff"]),
     (
         "session",
         &["gate", "refuse", "store", "near", "cutoff", "device"],
