@@ -8,6 +8,8 @@ pub mod blacklist;
 pub mod cutoff;
 pub mod device;
 pub mod frameworks;
+#[cfg(feature = "refresh")]
+pub mod refresh;
 #[cfg(feature = "session")]
 pub mod session;
 pub mod store;

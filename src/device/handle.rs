@@ -6,7 +6,7 @@ use super::{LUA, Names, keys, twin};
 use crate::{
     clock::millis,
     cutoff,
-    store::{Call, Operation, Store, StoreError, StoreErrorKind, Value},
+    store::{Call, Operation, Store, StoreError, StoreErrorKind, Tag, Value},
     trace::event_info,
 };
 
@@ -123,6 +123,12 @@ impl Devices {
         Ok(ended)
     }
 
+    /// As [`revoke`](Self::revoke), where the user's hash tag is known and the user is not.
+    #[cfg(feature = "refresh")]
+    pub(crate) async fn end_tagged(&self, tag: &Tag, sid: &str) -> Result<(), StoreError> {
+        self.run_tagged(tag, "", "one", sid).await.map(drop)
+    }
+
     async fn run(
         &self,
         tenant: &str,
@@ -130,14 +136,24 @@ impl Devices {
         what: &'static str,
         sid: &str,
     ) -> Result<Value, StoreError> {
+        let tag = self.store.namespace().user_tag("", tenant, user);
+        self.run_tagged(&tag, tenant, what, sid).await
+    }
+
+    async fn run_tagged(
+        &self,
+        tag: &Tag,
+        tenant: &str,
+        what: &'static str,
+        sid: &str,
+    ) -> Result<Value, StoreError> {
         let namespace = self.store.namespace();
-        let tag = namespace.user_tag("", tenant, user);
-        let [zset, hash] = keys(&self.store, &tag);
+        let [zset, hash] = keys(&self.store, tag);
         let mut keys = vec![
             zset,
             hash,
             cutoff::ahead_key(namespace),
-            cutoff::user_key(namespace, &tag),
+            cutoff::user_key(namespace, tag),
             cutoff::global_key(namespace),
         ];
         if !tenant.is_empty() {
@@ -146,7 +162,7 @@ impl Devices {
         }
         let kept = millis(self.store.longest_credential());
         let mut args = vec![what.into(), sid.to_owned().into(), kept.into()];
-        Names::new(&self.store, &tag).append_to(&mut args);
+        Names::new(&self.store, tag).append_to(&mut args);
         self.store.run(Call::new(&DEVICES, keys, args)).await
     }
 }

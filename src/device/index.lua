@@ -48,14 +48,17 @@ local function index_remove(zset, hash, sid)
 end
 
 -- What a sid names is ended: first its access tokens, then its refresh family, its session and its entry. `why` stays
--- under the session's key for a day, so that the device can be told; a logout of its own leaves nothing.
+-- under the keys of session and family for a day, so that the device can be told; a logout of its own leaves nothing.
 -- `names` = { beginning of session keys, of family keys, of denied sids, life of access tokens in milliseconds }.
 local function kill(zset, hash, sid, names, why)
   local meta = redis.call('HGET', hash, sid)
   if tonumber(names[4]) > 0 then
     redis.call('SET', names[3] .. sid, 'ended', 'PX', names[4])
   end
-  redis.call('DEL', names[2] .. sid)
+  if redis.call('DEL', names[2] .. sid) == 1 and why then
+    redis.call('HSET', names[2] .. sid, 'ended', why)
+    redis.call('PEXPIRE', names[2] .. sid, 86400000)
+  end
   local at = meta and string.sub(meta, 1, 43)
   if at and string.sub(at, 1, 1) ~= '-' then
     if why then

@@ -171,7 +171,13 @@ impl Index<'_> {
             let denied = name(&names.denied, sid);
             memory.set(&denied, b"ended".to_vec(), Some(now + names.token_life))?;
         }
-        memory.delete(&names.family_of(sid));
+        let family = names.family_of(sid);
+        if memory.delete(&family)
+            && let Some(why) = why
+        {
+            memory.hash_set(&family, b"ended", why.as_bytes())?;
+            memory.expire_at(&family, now + MARK_MS);
+        }
         if let Some(hash) = meta.as_deref().and_then(session_hash) {
             let key = names.session_at(hash);
             match why {
