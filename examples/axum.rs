@@ -141,7 +141,8 @@ async fn page(session: Session) -> Response {
         Ok(Some(user)) => html(&greeting(&user)).into_response(),
         Ok(None) => html(&sign_in("")).into_response(),
         Err(_) => {
-            let text = "<p>The session store is away. You are not logged out: come back in a moment.</p>";
+            let text =
+                "<p>The session store is away. You are not logged out: come back in a moment.</p>";
             (StatusCode::SERVICE_UNAVAILABLE, html(text)).into_response()
         }
     }

@@ -52,10 +52,7 @@ pub fn keys() -> Result<KeyRing, ConfigError> {
     match env::var_os("PORTCULLIS_SECRET") {
         Some(_) => KeyRing::from_env("PORTCULLIS_SECRET"),
         None => {
-            eprintln!(
-                "PORTCULLIS_SECRET is not set: a random secret signs the cookies, so no other instance takes them, and a \
-                 restart logs everybody out"
-            );
+            eprintln!("PORTCULLIS_SECRET is not set: a random secret signs the cookies");
             KeyRing::insecure_development()
         }
     }
@@ -146,7 +143,7 @@ pub async fn asked_to_end() {
 #[allow(clippy::print_stdout)]
 pub fn announce(address: SocketAddr) {
     let url = format!("http://{address}");
-    let curl = "curl -i -c jar -b jar";
+    let curl = "curl -i -w '\\n' -c jar -b jar";
     let json = "-H 'content-type: application/json'";
     println!("listening on {url}");
     println!(
@@ -159,7 +156,8 @@ pub fn announce(address: SocketAddr) {
 {curl} {url}/counter
 {curl} {url}/set {json} -d '{{"key":"colour","value":"red"}}'
 {curl} '{url}/get?key=colour'
-# A write that takes two seconds, and a logout that overtakes it: the session stays ended.
+# A write that takes two seconds, and a logout that overtakes it: the session stays ended, although the slow curl puts
+# the old cookie back into the jar.
 {curl} {url}/set {json} -d '{{"key":"colour","value":"blue","delay_ms":2000}}' & sleep 1
 {curl} -X POST {url}/logout
 wait

@@ -12,5 +12,6 @@ mod auto_traits;
 mod house;
 mod means;
 mod means_tests;
+mod processes;
 mod refusals;
 mod road;
