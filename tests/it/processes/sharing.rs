@@ -82,6 +82,37 @@ async fn what_a_visitor_left_moves_along_to_the_user_and_to_nobody_else() {
     assert_eq!(pair.two.field(&client, "counter").await, Value::Null);
 }
 
+// Fails if: `SessionId::hash` returned the id itself.
+#[tokio::test]
+async fn a_dump_of_the_server_signs_nobody_in() {
+    let pair = Pair::start().await;
+    let client = signed_in(&pair.one, "alice").await;
+    let cookie = client.cookie(COOKIE).unwrap();
+    let (id, mac) = cookie.split_once('.').unwrap();
+    // Otherwise a dump could hold the text without showing it.
+    pair.redis
+        .cli(&["CONFIG", "SET", "rdbcompression", "no"])
+        .await;
+    let keys = pair.redis.keys("*").await;
+    assert!(!keys.is_empty());
+    for key in keys {
+        let dump: Vec<u8> = pair.redis.ask(&["DUMP", &key]).await;
+        let found = [key.as_bytes(), &dump].concat();
+        // Not even the random half of the id, whatever stands around it.
+        for part in [id, &id[id.len() - 20..], mac] {
+            let part = part.as_bytes();
+            assert!(
+                !found.windows(part.len()).any(|window| window == part),
+                "{key}"
+            );
+        }
+        let thief = Client::new();
+        let hash = key.rsplit(':').next().unwrap();
+        thief.set_cookie(COOKIE, &format!("{hash}.{mac}"));
+        assert_eq!(pair.me(&thief).await, [401, 401]);
+    }
+}
+
 // Fails if: a process dropped the connections it has when it is asked to end.
 #[tokio::test]
 async fn a_process_that_is_asked_to_end_finishes_its_requests() {
