@@ -127,6 +127,13 @@ impl Traffic {
     }
 }
 
+/// How long all but one in a hundred took: a busy machine stops a process now and then.
+fn usual(seen: &[Seen]) -> Duration {
+    let mut took: Vec<_> = seen.iter().map(|seen| seen.took).collect();
+    took.sort_unstable();
+    took[took.len() * 99 / 100]
+}
+
 fn slowest<'a>(seen: impl IntoIterator<Item = &'a Seen>) -> Duration {
     seen.into_iter()
         .map(|seen| seen.took)
@@ -155,9 +162,14 @@ fn check_visitors(outage: Outage, seen: &[Seen]) {
         "{outage:?}: {:?}",
         odd.map(|seen| &seen.answer)
     );
+    check_waits(outage, seen, DEADLINE);
+}
+
+fn check_waits(outage: Outage, seen: &[Seen], most: Duration) {
+    assert!(usual(seen) < most, "{outage:?}: usually {:?}", usual(seen));
     assert!(
-        slowest(seen) < DEADLINE,
-        "{outage:?}: visitors wait {:?}",
+        slowest(seen) < 4 * most,
+        "{outage:?}: up to {:?}",
         slowest(seen)
     );
 }
@@ -176,76 +188,98 @@ fn check_users(outage: Outage, seen: &[Seen], from: Instant, until: Instant) {
             _ => panic!("{outage:?}: {answer:?}"),
         }
     }
-    assert!(
-        slowest(seen) < DEADLINE + SLACK,
-        "{outage:?}: users wait {:?}",
-        slowest(seen)
-    );
+    check_waits(outage, seen, DEADLINE + SLACK);
 }
 
-async fn survive(outage: Outage) {
-    // Sessions outlive the process that holds them, so that what is tested is the outage and not a loss of data.
-    let mut pair = Pair::of(
-        "axum",
-        "hyper",
-        &["--appendonly", "yes", "--appendfsync", "always"],
-    )
-    .await;
+/// What a test saw of an outage.
+struct Course {
+    began: Instant,
+    ended: Instant,
+    /// From when on everything is expected to work.
+    fine_from: Instant,
+    recovery: Duration,
+    /// Connections that each process tried to make meanwhile.
+    attempts: [usize; 2],
+    visitors: Vec<Seen>,
+    users: Vec<Seen>,
+}
+
+async fn live_through(outage: Outage, pair: &mut Pair) -> Course {
     let client = signed_in(&pair.two, "bob").await;
-    let traffic = Traffic::start(&pair).await;
+    let traffic = Traffic::start(pair).await;
     traffic.flows(50).await;
 
-    outage.begin(&pair);
+    outage.begin(pair);
     let began = Instant::now();
-    pair.nodes()
-        .iter()
-        .for_each(|node| node.proxy.reset_counts());
+    for node in pair.nodes() {
+        node.proxy.reset_counts();
+    }
     traffic.flows(500).await;
     wait::until_true("an outage that lasts", || began.elapsed() > 4 * DEADLINE).await;
     let attempts = pair.nodes().map(|node| node.proxy.connections());
-    let lasted = began.elapsed();
 
     let ended = Instant::now();
-    outage.end(&mut pair).await;
-    let back = Instant::now();
-    let recovery = time_until_it_works(&pair, &client, back).await;
+    outage.end(pair).await;
+    let recovery = time_until_it_works(pair, &client, Instant::now()).await;
     traffic.flows(50).await;
     let fine_from = Instant::now();
     traffic.flows(50).await;
     let (visitors, users) = traffic.end().await;
+    Course {
+        began,
+        ended,
+        fine_from,
+        recovery,
+        attempts,
+        visitors,
+        users,
+    }
+}
 
+async fn survive(outage: Outage) {
+    // Sessions outlive the process that holds them, so that what is tested is the outage and not a loss of data.
+    let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+    let mut pair = Pair::of("axum", "hyper", &durable).await;
+    let course = live_through(outage, &mut pair).await;
+    let Course {
+        began,
+        ended,
+        fine_from,
+        recovery,
+        attempts,
+        visitors,
+        users,
+    } = &course;
+    let lasted = *ended - *began;
     eprintln!(
-        "{outage:?} for {lasted:?}: {} requests of users, the slowest took {:?}; visitors {:?}; connections {attempts:?}; \
-         back after {recovery:?}",
+        "{outage:?} for {lasted:?}: {} requests of users, the slowest took {:?}; visitors {:?}; \
+         connections {attempts:?}; back after {recovery:?}",
         users.len(),
-        slowest(&users),
-        slowest(&visitors)
+        slowest(users),
+        slowest(visitors)
     );
-    check_visitors(outage, &visitors);
-    check_users(outage, &users, began, ended);
-    assert!(
-        recovery < BACK_WITHIN,
-        "{outage:?}: back after {recovery:?}"
-    );
+    check_visitors(outage, visitors);
+    check_users(outage, users, *began, *ended);
     let late = users
         .iter()
-        .find(|seen| seen.at > fine_from && seen.answer.status != 200);
+        .find(|seen| seen.at > *fine_from && seen.answer.status != 200);
     assert!(
         late.is_none(),
         "{outage:?}: {:?}",
         late.map(|seen| &seen.answer)
     );
+    assert!(
+        *recovery < BACK_WITHIN,
+        "{outage:?}: back after {recovery:?}"
+    );
     // One attempt at a time and a pause after each: at most ten a second, however many requests come.
     let most = 2 + lasted.as_millis() as usize / 100;
     assert!(
         attempts.iter().all(|attempts| *attempts <= most),
-        "{outage:?}: {attempts:?} connections in {lasted:?}"
+        "{attempts:?} in {lasted:?}"
     );
-    // New logins work as well, and the session that was there before is the same.
-    assert_eq!(
-        pair.me(&signed_in(&pair.one, "alice").await).await,
-        [200, 200]
-    );
+    let client = signed_in(&pair.one, "alice").await;
+    assert_eq!(pair.me(&client).await, [200, 200], "new logins work");
 }
 
 // Each fails if: `Store::trip` had no deadline of its own, `SessionError` became a 401 or removed the cookie, the layer
