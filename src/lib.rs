@@ -91,6 +91,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "blacklist")]
+pub mod blacklist;
 pub mod cutoff;
 pub mod frameworks;
 #[cfg(feature = "session")]
@@ -104,7 +106,10 @@ mod cookie;
 mod device;
 mod error;
 mod gate;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod keyring;
+mod recent;
 mod refuse;
 mod secret;
 mod trace;

@@ -62,6 +62,17 @@ impl Cutoffs {
         self.raise(user_key(namespace, &tag)).await
     }
 
+    /// As [`user`](Self::user), for the subject of another issuer than the layer's first: `iss` and `sub` as in its tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`user`](Self::user).
+    pub async fn subject(&self, iss: &str, tenant: &str, sub: &str) -> Result<u64, StoreError> {
+        let namespace = self.store.namespace();
+        let tag = namespace.user_tag(iss, tenant, sub);
+        self.raise(user_key(namespace, &tag)).await
+    }
+
     /// Ends everything of one tenant; returns and fails as [`user`](Self::user) does.
     ///
     /// # Errors

@@ -98,7 +98,7 @@ impl Session {
     pub async fn insert(
         &self,
         name: &str,
-        value: &(impl Serialize + Sync),
+        value: &(impl Serialize + Sync + ?Sized),
     ) -> Result<(), SessionError> {
         check_name(name)?;
         let text = serde_json::to_string(value)?;
@@ -323,7 +323,7 @@ impl Session {
             }
             1 => {
                 unsent.sent();
-                config.memo.note(id, asked_at);
+                config.memo.note(id.random(), asked_at);
                 // The session holds other requests' changes as well by now.
                 self.0.state().known = super::state::Known::Unread;
                 Ok(SaveOutcome::Saved)
@@ -356,7 +356,7 @@ impl Session {
         match written(reply, new)? {
             Written::Done(record) => {
                 unsent.sent();
-                config.memo.note(new, asked_at);
+                config.memo.note(new.random(), asked_at);
                 let header = record.header.clone();
                 self.0.state().moved(*new, record);
                 Ok(Some(header))
@@ -432,7 +432,9 @@ impl Inner {
 
     fn absorb(&self, id: &SessionId, loaded: Loaded, asked_at: u64) {
         if let (Some(_), Some(age)) = (&loaded.record, loaded.age) {
-            self.config.memo.note(id, asked_at.saturating_sub(age));
+            self.config
+                .memo
+                .note(id.random(), asked_at.saturating_sub(age));
         }
         self.state().found(id, loaded.record);
     }

@@ -7,7 +7,6 @@ use tower_layer::Layer;
 use super::{
     gate::SessionGate,
     id::SessionId,
-    memo::Memo,
     ops::{self, Life, Place},
 };
 use crate::{
@@ -17,6 +16,7 @@ use crate::{
     error::ConfigError,
     gate::Gated,
     keyring::{MacKeys, Purpose},
+    recent::Recent,
     refuse::DefaultRefuse,
     store::{Call, Store},
 };
@@ -124,7 +124,8 @@ pub(super) struct Config {
     pub(super) touch_interval: u64,
     pub(super) limit: u64,
     pub(super) on_gone: OnGone,
-    pub(super) memo: Memo,
+    /// When the last recorded use of a session was, by this node's clock and from the store's own word.
+    pub(super) memo: Recent<20>,
 }
 
 impl Config {
@@ -139,7 +140,7 @@ impl Config {
     /// The cheapest question that still records the use when that is due.
     pub(super) fn load_call(&self, id: &SessionId, now: u64) -> Call {
         let never_due = self.life.idle.is_none() && self.remembered.idle.is_none();
-        if never_due || self.memo.is_fresh(id, now, self.touch_interval) {
+        if never_due || self.memo.is_fresh(&id.random(), now, self.touch_interval) {
             self.place(id).read()
         } else {
             self.place(id).load(self.touch_interval)
@@ -309,7 +310,7 @@ impl SessionLayerBuilder {
                 touch_interval,
                 limit: self.limit as u64,
                 on_gone: self.on_gone,
-                memo: Memo::new(),
+                memo: Recent::new(),
             }),
             responder: DefaultRefuse::new(),
         })

@@ -48,7 +48,6 @@ mod handle;
 mod id;
 mod layer;
 mod login;
-mod memo;
 mod ops;
 mod record;
 mod require;

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use super::{
     id::SessionId,
-    record::{Header, Record},
+    record::{Header, MOVED, Record},
     twins,
 };
 use crate::{
     clock::millis,
     cutoff, device,
-    store::{Arg, Call, Key, Namespace, Operation, StoreError, StoreErrorKind, Tag, Value},
+    store::{Arg, Call, Key, Namespace, Operation, StoreError, StoreErrorKind, Tag, Value, mget},
 };
 
 const PRELUDE: &str = include_str!("prelude.lua");
 
-pub(super) static READ: Operation = Operation::command("session.read", "MGET", twins::read);
+pub(super) static READ: Operation = Operation::command("session.read", "MGET", mget);
 pub(super) static LOAD: Operation = Operation::script(
     "session.load",
     &[PRELUDE, device::LUA, include_str!("load.lua")],
@@ -256,6 +256,7 @@ pub(super) struct Loaded {
 pub(super) fn loaded(reply: Value, id: &SessionId) -> Result<Loaded, StoreError> {
     let mut values = reply.into_list()?.into_iter();
     let record = match values.next() {
+        Some(Value::Bytes(raw)) if raw.first() == Some(&MOVED) => None,
         Some(Value::Bytes(raw)) => Some(Record::of(raw, &id.hash())?),
         Some(Value::Nil) => None,
         _ => return Err(StoreError::new(StoreErrorKind::Corrupt)),

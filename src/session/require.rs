@@ -170,6 +170,12 @@ pub struct RequireGate {
     demand: Demand,
 }
 
+impl fmt::Debug for RequireGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequireGate").finish_non_exhaustive()
+    }
+}
+
 impl Steps for RequireGate {
     type Exit = ();
 

@@ -41,7 +41,7 @@ pub use builder::StoreBuilder;
 pub use check::{Finding, FindingKind};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use key::{Key, Namespace, Tag};
-pub(crate) use memory::Memory;
+pub(crate) use memory::{Memory, exists, mget};
 pub(crate) use operation::{Arg, Call, Fault, Operation, Value};
 pub(crate) use redis::Replies;
 pub(crate) use ride::{Rider, Rides};

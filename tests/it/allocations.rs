@@ -13,7 +13,7 @@ use http_body_util::Full;
 use portcullis::{DefaultRefuse, Gated, Plan, Rejection, RejectionKind, TestGate};
 use tower::{Service, service_fn};
 
-use crate::means::alloc;
+use crate::means::alloc::count;
 
 /// Walks `request` through a gate with this plan; the allocations from `call` to the response.
 fn walk<B>(plan: Plan, request: Request<()>) -> (usize, Response<B>)
@@ -28,7 +28,7 @@ where
     });
     let mut service = Gated::new(inner, gate, DefaultRefuse::new());
     let mut cx = Context::from_waker(Waker::noop());
-    alloc::count(|| {
+    count(|| {
         let mut future = pin!(service.call(request));
         loop {
             if let Poll::Ready(Ok(response)) = future.as_mut().poll(&mut cx) {
