@@ -1,4 +1,4 @@
-//! Tower layers for sessions over one Redis handle, for axum, tonic and plain hyper.
+//! Tower layers for sessions and revocable JWTs over one Redis handle, for axum, tonic and plain hyper.
 //!
 //! One [`Store`] and one [`KeyRing`] per process are shared by all layers. Each layer is a decision in front of a
 //! service: it passes a request on, with what it found in the extensions, or refuses it with a [`Rejection`].
@@ -70,6 +70,8 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `session` | yes | [`session`]: the layer, the handle, login guards |
+//! | `jwt` | yes | [`jwt`]: verification of access tokens |
+//! | `blacklist` | yes | [`blacklist`]: tokens that stop working at once |
 //! | `axum` | | [`frameworks::axum`]: extractors |
 //! | `tonic` | | refusals with tonic's body type |
 //! | `tls` | | `rediss://` addresses, by rustls |

@@ -106,9 +106,17 @@ impl Pair {
         [self.one.me(client).await, self.two.me(client).await]
     }
 
-    /// The sessions that the server holds.
+    /// The keys of the sessions that the server holds. Where a session was before it moved there may be a mark, which
+    /// begins with a 0 and is none.
     async fn sessions(&self) -> Vec<String> {
-        self.redis.keys("portcullis:session:*").await
+        let mut sessions = Vec::new();
+        for key in self.redis.keys("portcullis:session:*").await {
+            let record: String = self.redis.ask(&["GET", &key]).await;
+            if !record.starts_with('0') {
+                sessions.push(key);
+            }
+        }
+        sessions
     }
 }
 
