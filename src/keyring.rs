@@ -17,7 +17,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::{
-    ConfigError,
+    error::ConfigError,
     secret::{Secret, ct_eq, framed, random_bytes},
     trace::event_warn,
 };

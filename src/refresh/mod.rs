@@ -38,6 +38,7 @@
 //! # Ok(()) }
 //! ```
 
+mod builder;
 mod error;
 mod login;
 mod ops;
@@ -45,6 +46,7 @@ mod rotation;
 mod token;
 mod twins;
 
+pub use builder::RotationBuilder;
 pub use error::{RefreshError, RefreshErrorKind};
 pub use login::RefreshLogin;
-pub use rotation::{RefreshRequest, Rotation, RotationBuilder, TokenPair};
+pub use rotation::{RefreshRequest, Rotation, TokenPair};

@@ -156,7 +156,7 @@ pub(super) enum Rotated {
         key_id: [u8; 4],
         of: Owner,
     },
-    Reused(Owner),
+    Reused,
     Unknown,
     Expired,
     /// The device was signed out, and why.
@@ -192,7 +192,7 @@ pub(super) fn rotated(reply: Value) -> Result<Rotated, StoreError> {
         Some("rolled") => How::Rolled,
         Some("replayed") => How::Replayed,
         Some("current") => How::Current,
-        Some("reused") => return Ok(Rotated::Reused(owner(&words)?)),
+        Some("reused") => return Ok(Rotated::Reused),
         Some("unknown") => return Ok(Rotated::Unknown),
         Some("expired") => return Ok(Rotated::Expired),
         Some("cut") => return Ok(Rotated::Ended("revoked".to_owned())),

@@ -186,7 +186,7 @@ impl fmt::Debug for Token {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KeyRing, keyring::Purpose};
+    use crate::keyring::{KeyRing, Purpose};
 
     fn keys() -> MacKeys {
         let ring = KeyRing::new("a secret of at least thirty-two bytes").unwrap();

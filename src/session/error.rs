@@ -86,6 +86,7 @@ impl From<SessionError> for Rejection {
             SessionErrorKind::Store(_) => RejectionKind::Unavailable,
             SessionErrorKind::Gone => RejectionKind::LoginRequired,
             SessionErrorKind::TooManyDevices => RejectionKind::Conflict,
+            SessionErrorKind::TooLarge | SessionErrorKind::Invalid => RejectionKind::TooLarge,
             _ => RejectionKind::Internal,
         };
         Self::new(kind).caused_by(error)

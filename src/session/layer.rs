@@ -10,12 +10,11 @@ use super::{
     ops::{self, Life, Place},
 };
 use crate::{
-    KeyRing, SameSite,
     clock::millis,
-    cookie::CookieConfig,
+    cookie::{CookieConfig, SameSite},
     error::ConfigError,
     gate::Gated,
-    keyring::{MacKeys, Purpose},
+    keyring::{KeyRing, MacKeys, Purpose},
     recent::Recent,
     refuse::DefaultRefuse,
     store::{Call, Store},

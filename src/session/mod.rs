@@ -53,6 +53,7 @@ mod record;
 mod require;
 mod state;
 mod twins;
+mod writing;
 
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;

@@ -207,7 +207,7 @@ async fn a_session_that_would_be_too_large_is_refused_and_keeps_what_it_held() {
         let big = "x".repeat(2_000);
         assert_eq!(
             browser.post(&format!("/set/b/{big}")).await.status,
-            500,
+            413,
             "{}",
             backend.name
         );
