@@ -141,7 +141,7 @@ fn write_headers(session: &Session, head: &mut response::Parts) {
         }
         // The builder has checked the name, and an id is short.
         Err(error) => {
-            event_error!(event = "session.cookie", %error, "a session cookie could not be written")
+            event_error!(event = "session.cookie", %error, "a session cookie could not be written");
         }
     }
 }

@@ -53,9 +53,8 @@ impl Session {
         let call = config
             .place(&new)
             .login(old.as_ref(), &user, &unsent.changes);
-        let header = match self.write(call, &new, unsent).await? {
-            Some(header) => header,
-            None => return Err(SessionError::new(SessionErrorKind::Gone)),
+        let Some(header) = self.write(call, &new, unsent).await? else {
+            return Err(SessionError::new(SessionErrorKind::Gone));
         };
         event_info!(event = "session.login", sid = %String::from_utf8_lossy(&header.sid), "a user signed in");
         user_of(&header).ok_or_else(|| SessionError::new(SessionErrorKind::Gone))

@@ -46,9 +46,6 @@ pub(crate) use operation::{Arg, Call, Fault, Operation, Value};
 pub(crate) use redis::Replies;
 pub(crate) use ride::{Rider, Rides};
 
-#[cfg(test)]
-pub(crate) use key::slot;
-
 use crate::clock::Clock;
 
 /// One cheap-to-clone handle on the store that all layers share.
@@ -85,7 +82,6 @@ type PausePoint =
 
 impl Store {
     /// Settings first: prefix, deadline, TLS, limits.
-    #[must_use]
     pub fn builder() -> StoreBuilder {
         StoreBuilder::new()
     }
