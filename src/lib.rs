@@ -8,6 +8,8 @@ pub mod frameworks;
 #[cfg(feature = "session")]
 pub mod session;
 pub mod store;
+#[cfg(feature = "test-util")]
+pub mod testing;
 
 mod clock;
 #[cfg(feature = "session")]
@@ -22,6 +24,16 @@ mod keyring;
 mod refuse;
 mod secret;
 mod trace;
+
+/// Real servers, for the tests that need what is private to the crate as well.
+#[cfg(test)]
+#[path = "../tests/it/means"]
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+mod means {
+    pub mod child;
+    pub mod redis;
+    pub mod wait;
+}
 
 pub use clock::Clock;
 #[cfg(feature = "session")]

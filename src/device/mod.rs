@@ -81,8 +81,14 @@ impl Index<'_> {
             .take_while(|(_, expires)| *expires <= now)
             .take(MOST_TRIMMED)
             .collect();
-        dead.iter()
-            .try_for_each(|(sid, _)| self.remove(memory, sid))
+        // All of the one, then all of the other, as two commands do it.
+        for (sid, _) in &dead {
+            memory.sorted_remove(self.zset, sid)?;
+        }
+        for (sid, _) in &dead {
+            memory.hash_remove(self.hash, sid)?;
+        }
+        Ok(())
     }
 
     fn expire(&self, memory: &mut Memory) -> Result<(), Fault> {

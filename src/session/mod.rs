@@ -55,9 +55,24 @@ mod require;
 mod state;
 mod twins;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
 pub use layer::{OnGone, SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
 pub use require::{RequireGate, RequireLayer, RequireLoginLayer, View};
+
+/// A stored session, made and used this much earlier; what cannot be read stays as it is.
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) fn aged(raw: &[u8], by: u64) -> Vec<u8> {
+    match record::Record::parse(raw.to_vec()) {
+        Some(mut record) => {
+            record.age(by);
+            record.into_raw()
+        }
+        None => raw.to_vec(),
+    }
+}

@@ -195,7 +195,10 @@ impl StoreBuilder {
             namespace: Namespace::new(&self.prefix, &self.blacklist_prefix)?,
             deadline: self.deadline,
             longest_credential: self.longest_credential,
+            #[cfg(not(any(test, feature = "test-util")))]
             clock: self.clock,
+            #[cfg(any(test, feature = "test-util"))]
+            clock: self.clock.skippable(),
             #[cfg(any(test, feature = "test-util"))]
             pause: Mutex::new(None),
         })))

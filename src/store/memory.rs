@@ -83,16 +83,20 @@ impl Memory {
         true
     }
 
-    /// How many keys there are.
+    /// Everything there is, in no order.
     #[cfg(any(test, feature = "test-util"))]
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// All keys, in no order.
-    #[cfg(any(test, feature = "test-util"))]
-    pub(crate) fn keys(&self) -> Vec<String> {
-        self.entries.keys().cloned().collect()
+    pub(crate) fn entries(&self) -> Vec<super::Entry> {
+        use super::Content;
+        let entry = |(key, entry): (&String, &Entry)| super::Entry {
+            key: key.clone(),
+            content: match &entry.value {
+                Stored::Text(text) => Content::Text(text.clone()),
+                Stored::Hash(map) => Content::Hash(map.clone()),
+                Stored::Sorted(map) => Content::Sorted(map.clone()),
+            },
+            expires: entry.expires,
+        };
+        self.entries.iter().map(entry).collect()
     }
 
     pub(crate) fn exists(&self, key: &str) -> bool {

@@ -22,6 +22,8 @@ mod builder;
 mod check;
 mod error;
 mod external;
+#[cfg(any(test, feature = "test-util"))]
+mod inspect;
 mod key;
 mod link;
 mod memory;
@@ -46,6 +48,8 @@ pub(crate) use operation::{Arg, Call, Fault, Operation, Value};
 pub(crate) use redis::Replies;
 pub(crate) use ride::{Rider, Rides};
 
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) use inspect::{Content, Entry};
 #[cfg(test)]
 pub(crate) use key::slot;
 
