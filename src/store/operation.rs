@@ -102,6 +102,7 @@ impl Operation {
         now: u64,
         call: &Call,
     ) -> Result<Value, StoreError> {
+        memory.begin();
         (self.twin)(memory, now, &call.keys, &call.args)
             .map_err(|fault| fault.into_error().during(self.name))
     }

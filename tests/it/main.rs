@@ -19,3 +19,4 @@ mod means_tests;
 mod refusals;
 mod road;
 mod session;
+mod store;
