@@ -167,7 +167,10 @@ impl Store {
     ///
     /// The outer error means that none of them is known to have been carried out.
     pub(crate) async fn trip(&self, calls: &[Call]) -> Result<Replies, StoreError> {
-        let name = calls.first().map_or("", |call| call.operation.name());
+        let Some(first) = calls.first() else {
+            return Ok(Vec::new());
+        };
+        let name = first.operation.name();
         #[cfg(any(test, feature = "test-util"))]
         self.pause(calls).await;
         let outcome = match &self.0.backend {
