@@ -25,16 +25,6 @@ mod refuse;
 mod secret;
 mod trace;
 
-/// Real servers, for the tests that need what is private to the crate as well.
-#[cfg(test)]
-#[path = "../tests/it/means"]
-#[allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
-mod means {
-    pub mod child;
-    pub mod redis;
-    pub mod wait;
-}
-
 pub use clock::Clock;
 #[cfg(feature = "session")]
 pub use cookie::SameSite;
@@ -46,3 +36,13 @@ pub use gate::{Plan, TestGate};
 pub use keyring::KeyRing;
 pub use refuse::{DefaultRefuse, Refuse, Refused, Rejection, RejectionKind};
 pub use store::{Store, StoreError, StoreErrorKind};
+
+/// Real servers, for the tests that need what is private to the crate as well.
+#[cfg(test)]
+#[path = "../tests/it/means"]
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+mod means {
+    pub mod child;
+    pub mod redis;
+    pub mod wait;
+}

@@ -11,10 +11,7 @@ use std::{collections::HashMap, time::Duration};
 use super::{super::ops, steps::Steps};
 use crate::{
     means::redis::RedisServer,
-    store::{
-        Arg, Call, Content, Entry, Fault, Key, Memory, Operation, Store, StoreError,
-        StoreErrorKind, Value,
-    },
+    store::{Call, Content, Entry, Memory, Operation, Store, StoreError, StoreErrorKind, Value},
 };
 
 const STEPS: usize = 100_000;
@@ -171,7 +168,7 @@ impl Bench {
                 .filter(|entry| !redis.contains(entry))
                 .collect(),
         );
-        let key = &left.first().or(right.first()).unwrap().key;
+        let key = &left.first().or_else(|| right.first()).unwrap().key;
         let history: Vec<_> = calls
             .iter()
             .filter(|call| call.keys.contains(key))
@@ -202,7 +199,7 @@ fn shown(reply: &Result<Value, StoreError>) -> String {
                 .collect::<Vec<_>>()
         ),
         Ok(other) => format!("{other:?}"),
-        Err(error) => format!("{:?}", error),
+        Err(error) => format!("{error:?}"),
     }
 }
 

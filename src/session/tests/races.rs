@@ -22,8 +22,8 @@ use crate::{
 const TASKS: usize = 64;
 const LIMIT: u64 = 64 * 1024;
 
-/// Two nodes on one store: two connections to a server, or the same memory twice.
-struct Nodes([Store; 2], Option<RedisServer>);
+/// Two nodes on one store: two connections to a server, which ends with this, or the same memory twice.
+struct Nodes([Store; 2], #[allow(dead_code)] Option<RedisServer>);
 
 impl Nodes {
     async fn both() -> [Self; 2] {

@@ -89,7 +89,7 @@ async fn the_deadline_and_the_breaker_hold_in_a_black_hole() {
         proxy.reset_counts();
         let calls = hammer(&store).await;
         let sent = proxy.commands().len();
-        println!("{name}: {sent} of {calls} calls were sent");
+        eprintln!("{name}: {sent} of {calls} calls were sent");
         // One per caller before the first failures are known, then one in 50 ms.
         assert!(
             sent <= CALLERS + 25,

@@ -121,7 +121,7 @@ async fn most_of_a_million_entries_stay_within_the_limit() {
     };
     assert_eq!(full.kind(), StoreErrorKind::Full);
     let grown = resident().saturating_sub(before);
-    println!("{held} entries, {} MiB", grown >> 20);
+    eprintln!("{held} entries, {} MiB", grown >> 20);
     assert!(held >= 700_000, "{held}");
     assert!(
         grown < LIMIT + LIMIT / 2,

@@ -40,7 +40,7 @@ async fn a_wrong_password_until_it_is_mended() {
         pace.tick().await;
         assert_eq!(ask(&store).await, Err(StoreErrorKind::Denied));
     }
-    println!("wrong password: {} connections", proxy.connections());
+    eprintln!("wrong password: {} connections", proxy.connections());
     assert!(proxy.connections() <= 16, "{}", proxy.connections());
     server.cli(&["ACL", "SETUSER", "gate", ">wrong"]).await;
     works_within_a_second(&store).await;
@@ -166,7 +166,7 @@ async fn a_server_that_was_demoted() {
         });
     }
     callers.join_all().await;
-    println!("demoted: {} connections", proxy.connections());
+    eprintln!("demoted: {} connections", proxy.connections());
     assert!(
         (1..=16).contains(&proxy.connections()),
         "{}",
