@@ -75,7 +75,7 @@ async fn past_the_limit_writes_fail_and_nothing_is_lost() {
 #[tokio::test]
 async fn an_operation_is_carried_out_whole_or_not_at_all() {
     // Every size in this range ends at another step of some login.
-    for limit in (6_000..9_000).step_by(13) {
+    for limit in (1_500..6_000).step_by(13) {
         let store = Store::builder().memory_limit(limit).memory();
         let app = App::new(&store);
         let mut before = Vec::new();
