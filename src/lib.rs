@@ -107,6 +107,8 @@ pub mod refresh;
 #[cfg(feature = "session")]
 pub mod session;
 pub mod store;
+#[cfg(feature = "test-util")]
+pub mod testing;
 
 mod clock;
 #[cfg(feature = "session")]
@@ -137,3 +139,13 @@ pub use store::{Store, StoreError, StoreErrorKind};
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Real servers, for the tests that need what is private to the crate as well.
+#[cfg(test)]
+#[path = "../tests/it/means"]
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+mod means {
+    pub mod child;
+    pub mod redis;
+    pub mod wait;
+}

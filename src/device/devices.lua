@@ -21,7 +21,7 @@ end
 if what == 'list' then
   local reply = {}
   local cutoff = -1
-  for i = 4, #KEYS do cutoff = math.max(cutoff, tonumber(redis.call('GET', KEYS[i]) or '-1')) end
+  for i = 4, #KEYS do cutoff = math.max(cutoff, moment(KEYS[i])) end
   for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     local meta = redis.call('HGET', KEYS[2], id) or ''
     local seen = last_use(id, meta)
@@ -42,8 +42,8 @@ end
 
 -- 'all' and 'others': one cutoff ends everything, known to the index or not; the entries go because nothing of them is
 -- left. 'others' takes the current device past the cutoff.
-local old = tonumber(redis.call('GET', KEYS[4]) or '-1')
-local ahead = tonumber(redis.call('GET', KEYS[3]) or '0')
+local old = moment(KEYS[4])
+local ahead = moment(KEYS[3])
 local cutoff = math.max(now, old + 1, ahead)
 local function keep(key, moment)
   local text = string.format('%.0f', moment)

@@ -12,7 +12,7 @@ use crate::{
 
 static DEVICES: Operation = Operation::script(
     "device.devices",
-    &[LUA, include_str!("devices.lua")],
+    &[cutoff::LUA, LUA, include_str!("devices.lua")],
     twin::devices,
 );
 
@@ -148,7 +148,7 @@ impl Devices {
         sid: &str,
     ) -> Result<Value, StoreError> {
         let namespace = self.store.namespace();
-        let [zset, hash] = keys(&self.store, tag);
+        let [zset, hash] = keys(namespace, tag);
         let mut keys = vec![
             zset,
             hash,

@@ -3,7 +3,7 @@
 use super::{ENDED, HASH_CHARS};
 use crate::{
     clock::millis,
-    store::{Arg, Fault, Key, Memory, Store, Tag},
+    store::{Arg, Fault, Key, Memory, Namespace, Store, Tag},
 };
 
 /// How long the mark of an ended session stays.
@@ -11,8 +11,7 @@ const MARK_MS: u64 = 24 * 60 * 60 * 1_000;
 const DIGITS: usize = 15;
 
 /// The two keys of a user's index: the sorted set and the hash.
-pub(crate) fn keys(store: &Store, tag: &Tag) -> [Key; 2] {
-    let namespace = store.namespace();
+pub(crate) fn keys(namespace: &Namespace, tag: &Tag) -> [Key; 2] {
     [
         namespace.tagged("devices", tag, ""),
         namespace.tagged("devices", tag, "meta"),
@@ -135,11 +134,14 @@ impl Index<'_> {
     }
 
     pub(crate) fn trim(&self, memory: &mut Memory, now: u64) -> Result<(), Fault> {
-        for (sid, expires) in memory.sorted_range(self.zset)? {
-            if expires > now {
-                break;
-            }
-            self.remove(memory, &sid)?;
+        let all = memory.sorted_range(self.zset)?.into_iter();
+        let dead: Vec<_> = all.take_while(|(_, expires)| *expires <= now).collect();
+        // All of the one, then all of the other, as two commands do it.
+        for (sid, _) in &dead {
+            memory.sorted_remove(self.zset, sid)?;
+        }
+        for (sid, _) in &dead {
+            memory.hash_remove(self.hash, sid)?;
         }
         Ok(())
     }

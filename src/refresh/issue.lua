@@ -6,7 +6,7 @@
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local cutoff = -1
-for i = 5, #KEYS do cutoff = math.max(cutoff, tonumber(redis.call('GET', KEYS[i]) or '-1')) end
+for i = 5, #KEYS do cutoff = math.max(cutoff, moment(KEYS[i])) end
 local auth = tonumber(ARGV[12])
 if auth == 0 then
   auth = math.max(now, cutoff + 1)
@@ -30,7 +30,7 @@ local known = redis.call('HGET', KEYS[3], sid)
 if known then session = string.sub(known, 1, 43) end
 index_put(KEYS[2], KEYS[3], sid, expires, session .. string.format('%015.0f', auth) .. ARGV[13])
 if auth > now then
-  local ahead = math.max(auth, tonumber(redis.call('GET', KEYS[4]) or '0'))
+  local ahead = math.max(auth, moment(KEYS[4]))
   redis.call('SET', KEYS[4], number(ahead), 'PXAT', number(ahead + tonumber(ARGV[14])))
 end
 return { 'ok', number(auth), number(absolute) }

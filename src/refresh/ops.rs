@@ -12,12 +12,12 @@ use crate::{
 
 static ISSUE: Operation = Operation::script(
     "refresh.issue",
-    &[device::LUA, include_str!("issue.lua")],
+    &[cutoff::LUA, device::LUA, include_str!("issue.lua")],
     twins::issue,
 );
 static ROTATE: Operation = Operation::script(
     "refresh.rotate",
-    &[device::LUA, include_str!("rotate.lua")],
+    &[cutoff::LUA, device::LUA, include_str!("rotate.lua")],
     twins::rotate,
 );
 
@@ -39,7 +39,7 @@ fn cutoffs(store: &Store, family: &Family) -> Vec<Key> {
 
 fn family_keys(store: &Store, family: &Family) -> Vec<Key> {
     let tag = family.tag();
-    let [zset, hash] = device::keys(store, &tag);
+    let [zset, hash] = device::keys(store.namespace(), &tag);
     vec![
         store.namespace().tagged("refresh", &tag, &family.sid()),
         zset,

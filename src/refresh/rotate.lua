@@ -15,7 +15,7 @@ local sid, names = ARGV[11], { ARGV[12], ARGV[13], ARGV[14], ARGV[15] }
 local absolute, rotated = tonumber(f.abs), tonumber(f.rot)
 if now >= absolute or now >= rotated + tonumber(f.idle) then return { 'expired' } end
 local cutoff = -1
-for i = 4, #KEYS do cutoff = math.max(cutoff, tonumber(redis.call('GET', KEYS[i]) or '-1')) end
+for i = 4, #KEYS do cutoff = math.max(cutoff, moment(KEYS[i])) end
 if tonumber(f.auth) <= cutoff then
   kill(KEYS[2], KEYS[3], sid, names, 'revoked')
   return { 'cut' }

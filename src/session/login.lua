@@ -7,7 +7,7 @@
 -- Reply: the record, 2 if it is too long, 3 if there are too many devices.
 local now = now_ms()
 local cutoff = -1
-for i = 8, #KEYS - 1 do cutoff = math.max(cutoff, tonumber(redis.call('GET', KEYS[i]) or '-1')) end
+for i = 8, #KEYS - 1 do cutoff = math.max(cutoff, moment(KEYS[i])) end
 local r = {
   rev = 1, created = now, auth = math.max(now, cutoff + 1), touched = now, idle = tonumber(ARGV[7]),
   deadline = now + tonumber(ARGV[8]), persistent = ARGV[9], check = string.sub(ARGV[2], 1, 8),
@@ -39,7 +39,7 @@ if old then
 end
 index_put(KEYS[3], KEYS[4], r.sid, expiry(r), ARGV[2] .. number15(r.auth) .. ARGV[10])
 if r.auth > now then
-  local ahead = math.max(r.auth, tonumber(redis.call('GET', KEYS[7]) or '0'))
+  local ahead = math.max(r.auth, moment(KEYS[7]))
   redis.call('SET', KEYS[7], string.format('%.0f', ahead), 'PXAT', string.format('%.0f', ahead + tonumber(ARGV[11])))
 end
 return written

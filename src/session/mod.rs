@@ -55,6 +55,9 @@ mod state;
 mod twins;
 mod writing;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
@@ -62,3 +65,15 @@ pub use layer::{OnGone, OnLimit, SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
 pub use ops::Ended;
 pub use require::{RequireGate, RequireLayer, RequireLoginLayer, View};
+
+/// A stored session, made and used this much earlier; what cannot be read stays as it is.
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) fn aged(raw: &[u8], by: u64) -> Vec<u8> {
+    match record::Record::parse(raw.to_vec()) {
+        Some(mut record) => {
+            record.age(by);
+            record.into_raw()
+        }
+        None => raw.to_vec(),
+    }
+}

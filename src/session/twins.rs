@@ -35,9 +35,8 @@ pub(super) fn load(
     let mut record = Record::parse(raw).ok_or(Fault::Corrupt)?;
     let mut age = now.saturating_sub(record.header.touched);
     let fresh = arg(args, 0)?.int()?;
-    let alive =
-        now < record.header.expiry() && !record.header.is_cut(cutoff::largest(memory, cutoffs)?);
-    if age >= fresh && record.header.idle > 0 && alive {
+    let due = age >= fresh && record.header.idle > 0 && now < record.header.expiry();
+    if due && !record.header.is_cut(cutoff::largest(memory, cutoffs)?) {
         record.touch(now);
         age = 0;
         let expires = record.header.expiry();

@@ -212,7 +212,10 @@ impl StoreBuilder {
             deadline: self.deadline,
             longest_credential: self.longest_credential,
             access_token_life: self.access_token_life,
+            #[cfg(not(any(test, feature = "test-util")))]
             clock: self.clock,
+            #[cfg(any(test, feature = "test-util"))]
+            clock: self.clock.skippable(),
             #[cfg(any(test, feature = "test-util"))]
             pause: Mutex::new(None),
         })))

@@ -42,6 +42,11 @@ impl Namespace {
         })
     }
 
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub(crate) fn blacklist_prefix(&self) -> &str {
         &self.blacklist
     }

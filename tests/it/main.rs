@@ -22,3 +22,4 @@ mod processes;
 mod refusals;
 mod road;
 mod session;
+mod store;
