@@ -315,3 +315,143 @@ impl Hasher for Direct {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::jwt::{Claims, Grant, Issuer, JwtAlgorithm, JwtVerifyLayer, NoClaims, SigningKey};
+
+    fn cache(entries: usize, bytes: usize) -> TokenCache {
+        TokenCache::new(&[7; 32], Limits { entries, bytes }).expect("random bytes")
+    }
+
+    /// Some token; the cache never looks inside.
+    fn token() -> VerifiedToken {
+        minted().1
+    }
+
+    fn minted() -> (String, VerifiedToken) {
+        let key = SigningKey::secret(JwtAlgorithm::Hs256, [7; 32]).expect("a key");
+        let layer = JwtVerifyLayer::<NoClaims>::new(key.verification_key())
+            .issuer("https://id.example")
+            .audience("api")
+            .build()
+            .expect("a layer");
+        let issuer = Issuer::new(key, "https://id.example").audience("api");
+        let issuer = issuer.build().expect("an issuer");
+        let grant = Grant::user("alice").sid("s").scope("a b").claim("x", "y");
+        let minted = issuer.mint_at(&grant, 1_000).expect("a token");
+        let (verified, _): (_, Claims<NoClaims>) = layer
+            .verify_at(minted.token().as_bytes(), 1_000)
+            .expect("a good token");
+        (minted.token().to_owned(), verified)
+    }
+
+    // Fails if: a name leaves out the generations, their order, the rules or the cache's own bytes.
+    #[test]
+    fn every_part_is_in_the_name() {
+        let (one, other) = (cache(10, 1 << 20), cache(10, 1 << 20));
+        let name = |cache: &TokenCache, token: &[u8], generations: [u64; 2]| {
+            cache.name(token, generations.into_iter()).digest.0
+        };
+        let mut other_rules = cache(10, 1 << 20);
+        other_rules.prefix = Sha256::new_with_prefix([1; 32]).chain_update([8; 32]);
+        let mut same_bytes = cache(10, 1 << 20);
+        same_bytes.prefix = Sha256::new_with_prefix([1; 32]).chain_update([7; 32]);
+        let names = [
+            name(&one, b"a", [1, 2]),
+            name(&one, b"b", [1, 2]),
+            name(&one, b"", [1, 2]),
+            name(&one, b"a", [2, 1]),
+            name(&one, b"a", [1, 3]),
+            name(&one, b"a", [0, 3]),
+            name(&other, b"a", [1, 2]),
+            name(&other_rules, b"a", [1, 2]),
+            name(&same_bytes, b"a", [1, 2]),
+        ];
+        for (at, name) in names.iter().enumerate() {
+            assert!(!names[..at].contains(name), "{at}");
+        }
+        assert_eq!(name(&one, b"a", [1, 2]), names[0]);
+    }
+
+    // Fails if: the text of a token, or a piece of it, is anywhere in what is kept.
+    #[test]
+    fn r121_the_text_of_a_token_is_not_kept() {
+        let (text, token) = minted();
+        let cache = cache(10, 1 << 20);
+        cache.insert(&cache.name(text.as_bytes(), [1].into_iter()), token, 100);
+        let shard = lock(&cache.shards[0]);
+        let [slot] = &shard.slots[..] else {
+            panic!("one token")
+        };
+        let mut kept = slot.token.dump().into_bytes();
+        kept.extend(slot.key.0);
+        assert!(kept.windows(5).any(|piece| piece == b"alice"), "a dump");
+        for piece in text.as_bytes().windows(8) {
+            assert!(!kept.windows(8).any(|kept| kept == piece), "{piece:?}");
+        }
+    }
+
+    // Fails if: a verification that ends after the keys were exchanged is filed, or shards keep what was verified before.
+    #[test]
+    fn newer_keys_empty_the_cache() {
+        let cache = cache(10_000, 1 << 20);
+        let names = |generation: u64| (0..200_u32).map(move |n| (n.to_be_bytes(), generation));
+        let name = |(n, generation): ([u8; 4], u64)| cache.name(&n, [generation].into_iter());
+        assert!(cache.shards.len() > 1);
+        for pair in names(5) {
+            assert!(cache.get(&name(pair)).is_none());
+            cache.insert(&name(pair), token(), 100);
+        }
+        assert_eq!(cache.len(), 200);
+        assert!(cache.get(&name(([0; 4], 6))).is_none());
+        assert_eq!(cache.len(), 0);
+        for pair in names(5) {
+            cache.insert(&name(pair), token(), 100);
+            assert!(cache.get(&name(pair)).is_none());
+        }
+        assert_eq!(cache.len(), 0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        // Fails if: list, map and count of bytes ever disagree, a limit is passed, or something not filed is found.
+        #[test]
+        fn a_shard_stays_consistent(steps in prop::collection::vec((0..4_u8, 0..40_u8, 1..60_usize), 1..300)) {
+            let limits = Limits { entries: 12, bytes: 300 };
+            let some = token();
+            let mut shard = Shard::default();
+            let mut filed = std::collections::HashSet::new();
+            for (what, n, bytes) in steps {
+                let key = Key([n; 32]);
+                match what {
+                    0 => prop_assert!(shard.get(key).is_none() || filed.contains(&n)),
+                    1 => {
+                        prop_assert_eq!(shard.remove(key).is_some(), filed.remove(&n));
+                    }
+                    _ => {
+                        let known = filed.contains(&n);
+                        let slot = Slot { key, token: some.clone(), bytes, uses: 0 };
+                        for gone in shard.insert(slot, limits) {
+                            prop_assert!(known == (gone.key == key));
+                            filed.remove(&gone.key.0[0]);
+                        }
+                        filed.insert(n);
+                    }
+                }
+                prop_assert_eq!(shard.slots.len(), filed.len());
+                prop_assert_eq!(shard.places.len(), filed.len());
+                prop_assert_eq!(shard.bytes, shard.slots.iter().map(|slot| slot.bytes).sum::<usize>());
+                prop_assert!(shard.slots.len() <= limits.entries && shard.bytes <= limits.bytes);
+                for (at, slot) in shard.slots.iter().enumerate() {
+                    prop_assert_eq!(shard.places.get(&slot.key), Some(&at));
+                    prop_assert!(filed.contains(&slot.key.0[0]));
+                }
+            }
+        }
+    }
+}

@@ -252,6 +252,12 @@ impl VerifiedToken {
         self.0.parts.issuer_index
     }
 
+    /// All that is kept of the token, in clear.
+    #[cfg(test)]
+    pub(super) fn dump(&self) -> String {
+        format!("{:?}", self.0.parts)
+    }
+
     fn get(&self, span: Option<Span>) -> Option<&str> {
         let Span { start, end } = span?;
         self.0.parts.text.get(start as usize..end as usize)
