@@ -719,6 +719,14 @@ mod tests {
                     (false, false, SameSite::Strict)
             }),
         ];
+        let everything = configs[1].set("v", None, NOW).expect("a small value");
+        let mut parts: Vec<_> = text(&everything).split("; ").collect();
+        parts.sort_unstable();
+        assert_eq!(
+            parts,
+            ["Domain=a.example", "HttpOnly", "Partitioned", "Path=/app", "SameSite=None", "Secure", "id=v"]
+        );
+        assert!(text(&configs[2].removal()).contains("SameSite=Strict"));
         for config in configs {
             let set = config.set("", None, NOW).expect("a small value");
             let removal = config.removal();
