@@ -724,7 +724,15 @@ mod tests {
         parts.sort_unstable();
         assert_eq!(
             parts,
-            ["Domain=a.example", "HttpOnly", "Partitioned", "Path=/app", "SameSite=None", "Secure", "id=v"]
+            [
+                "Domain=a.example",
+                "HttpOnly",
+                "Partitioned",
+                "Path=/app",
+                "SameSite=None",
+                "Secure",
+                "id=v"
+            ]
         );
         assert!(text(&configs[2].removal()).contains("SameSite=Strict"));
         for config in configs {

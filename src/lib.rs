@@ -6,6 +6,8 @@
 mod clock;
 #[cfg(feature = "session")]
 mod cookie;
+#[cfg(feature = "csrf")]
+mod csrf;
 mod error;
 mod keyring;
 mod secret;
