@@ -1,6 +1,6 @@
 //! The token out of a submitted form that is already in memory.
 //!
-//! Invariants: nothing here panics or allocates in proportion to the number of fields; a file's content is never taken
+//! Invariants: nothing here panics, and no more than one field is held at a time; a file's content is never taken
 //! for a field; a body that does not follow its content type is an error and never "no token". How large a body may be
 //! is for the one who buffers it to say; here at most [`MOST_FIELDS`] fields are looked at.
 
@@ -324,6 +324,8 @@ mod tests {
             "form-data; name=\"token\"; filename*=UTF-8''x",
             "form-data; name=\"a\"; x=\"; name=\\\"token\\\"\"",
             "form-data; x=\"; name=token\"",
+            "form-data; x=\"; name=token; y=\"",
+            "form-data; x=\"\\\"; name=token; y=\"",
             "form-data; name=\"token ",
             "form-data; name=\"a\"; name=\"token\"",
             "attachment; name=\"token\"",
@@ -364,14 +366,23 @@ mod tests {
             b"multipart/form-data" as &[u8],
             b"multipart/form-data; boundary=",
             b"multipart/form-data; boundary=\"\"",
-            b"multipart/form-data; x=\"; boundary=XX\"",
+            b"multipart/form-data; x=\"; boundary=XX; y=\"",
             b"multipart/form-data; boundary=XY",
-            &[b"multipart/form-data; boundary=", &[b'X'; 71] as &[u8]].concat(),
         ] {
             assert_eq!(
                 token(content_type, whole.as_bytes()),
                 Err(FormError::Malformed),
                 "{content_type:?}"
+            );
+        }
+        for (length, expected) in [(70, Ok(None)), (71, Err(FormError::Malformed))] {
+            let boundary = "b".repeat(length);
+            let content_type = format!("multipart/form-data; boundary={boundary}");
+            let body = format!("--{boundary}--");
+            assert_eq!(
+                token(content_type.as_bytes(), body.as_bytes()),
+                expected,
+                "RFC 2046"
             );
         }
         let quoted = b"Multipart/Form-Data ; charset=\"a;b\" ; Boundary=\"X\\X\"";
