@@ -61,9 +61,7 @@ impl Clock {
     pub fn now_millis(&self) -> u64 {
         match &self.0 {
             // A system clock before 1970 reads as 0: everything with an expiry is then in the future, nothing panics.
-            Source::System => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, millis),
+            Source::System => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis),
             #[cfg(any(test, feature = "test-util"))]
             Source::Settable(now) => now.load(Ordering::SeqCst),
         }

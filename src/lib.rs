@@ -12,6 +12,8 @@ pub mod store;
 mod clock;
 #[cfg(feature = "session")]
 mod cookie;
+#[cfg(feature = "csrf")]
+mod csrf;
 #[cfg(feature = "session")]
 mod device;
 mod error;
