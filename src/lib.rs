@@ -3,8 +3,12 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "csrf")]
+pub mod csrf;
 pub mod cutoff;
 pub mod frameworks;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 #[cfg(feature = "session")]
 pub mod session;
 pub mod store;
@@ -12,8 +16,6 @@ pub mod store;
 mod clock;
 #[cfg(feature = "session")]
 mod cookie;
-#[cfg(feature = "csrf")]
-mod csrf;
 #[cfg(feature = "session")]
 mod device;
 mod error;

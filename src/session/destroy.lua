@@ -1,7 +1,16 @@
--- Ends a session. KEYS: session, devices, device data. Reply: 1 if there was one, else 0.
-local raw = redis.call('GET', KEYS[1])
-if not raw then return 0 end
-local r = parse(raw)
-redis.call('DEL', KEYS[1])
-if r and r.user ~= '' then index_remove(KEYS[2], KEYS[3], r.sid) end
-return 1
+-- Ends a session, also if it moved to another id meanwhile. KEYS: session, devices, device data.
+-- Reply: 1 if there was one, else 0.
+local key = KEYS[1]
+for _ = 1, 8 do
+  local raw = redis.call('GET', key)
+  if not raw then return 0 end
+  redis.call('DEL', key)
+  if string.sub(raw, 1, 1) ~= '0' then
+    local r = parse(raw)
+    if r and r.user ~= '' then index_remove(KEYS[2], KEYS[3], r.sid) end
+    return 1
+  end
+  -- In the same slot: names differ in their last 43 bytes, the hash.
+  key = string.sub(key, 1, -44) .. string.sub(raw, 2)
+end
+return 0

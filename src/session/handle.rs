@@ -98,7 +98,7 @@ impl Session {
     pub async fn insert(
         &self,
         name: &str,
-        value: &(impl Serialize + Sync),
+        value: &(impl Serialize + Sync + ?Sized),
     ) -> Result<(), SessionError> {
         check_name(name)?;
         let text = serde_json::to_string(value)?;

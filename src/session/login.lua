@@ -13,7 +13,7 @@ local r = {
   tenant = ARGV[4], user = ARGV[5], sid = ARGV[6],
 }
 local names, values = {}, {}
-local raw = ARGV[3] == '1' and redis.call('GET', KEYS[1])
+local raw = ARGV[3] == '1' and get(KEYS[1])
 local old = raw and parse(raw)
 if raw and not old then return CORRUPT end
 if old then
@@ -29,7 +29,7 @@ names, values = apply_changes(names, values, 12)
 local written = write(KEYS[2], r, names, values, ARGV[1])
 if not written then return 2 end
 if old then
-  redis.call('DEL', KEYS[1])
+  if old.sid == r.sid then mark_moved(KEYS[1], ARGV[2]) else redis.call('DEL', KEYS[1]) end
   if old.user ~= '' and old.sid ~= r.sid then index_remove(KEYS[5], KEYS[6], old.sid) end
 end
 index_put(KEYS[3], KEYS[4], now, r.sid, expiry(r), ARGV[2] .. ARGV[10])

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     id::SessionId,
-    record::{Header, Record},
+    record::{Header, MOVED, Record},
     twins,
 };
 use crate::{
@@ -256,6 +256,7 @@ pub(super) struct Loaded {
 pub(super) fn loaded(reply: Value, id: &SessionId) -> Result<Loaded, StoreError> {
     let mut values = reply.into_list()?.into_iter();
     let record = match values.next() {
+        Some(Value::Bytes(raw)) if raw.first() == Some(&MOVED) => None,
         Some(Value::Bytes(raw)) => Some(Record::of(raw, &id.hash())?),
         Some(Value::Nil) => None,
         _ => return Err(StoreError::new(StoreErrorKind::Corrupt)),

@@ -42,6 +42,18 @@ local function parse(raw)
   return r
 end
 
+-- A session that moved to another id leaves a mark for a while: '0' and the hash of the new id. To everybody it reads
+-- as no session; only a logout that was sent with the old id follows it, and so ends what was moved meanwhile.
+local MARK_MS = 60000
+
+local function get(key)
+  local raw = redis.call('GET', key)
+  if raw and string.sub(raw, 1, 1) == '0' then return false end
+  return raw
+end
+
+local function mark_moved(key, hash) redis.call('SET', key, '0' .. hash, 'PX', MARK_MS) end
+
 local CORRUPT = redis.error_reply('CORRUPT not a session record')
 
 local function number15(n) return string.format('%015.0f', n) end

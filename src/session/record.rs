@@ -18,6 +18,10 @@ const VERSION: u8 = b'1';
 const FIXED: usize = 95;
 const TOUCHED: usize = 41;
 pub(super) const CHECK: usize = 8;
+/// The length of the hash that ends a key.
+pub(super) const HASH_CHARS: usize = 43;
+/// What begins with this byte is no record but the mark of a session that moved to another id; see `prelude.lua`.
+pub(super) const MOVED: u8 = b'0';
 
 /// A record as it was read: the header decoded, the fields left where they are until somebody asks.
 #[derive(Clone)]

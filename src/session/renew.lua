@@ -1,6 +1,6 @@
 -- Moves a session to a new id, changes included. KEYS: old session, new session, devices, device data, the user's
 -- cutoff. ARGV: longest record, hash of the new id, changes. Reply: the record, nil if it is gone, 2 if it is too long.
-local raw = redis.call('GET', KEYS[1])
+local raw = get(KEYS[1])
 if not raw then return false end
 local r = parse(raw)
 if not r then return CORRUPT end
@@ -14,7 +14,7 @@ r.touched = math.max(now, r.touched)
 r.check = string.sub(ARGV[2], 1, 8)
 local moved = write(KEYS[2], r, names, values, ARGV[1])
 if not moved then return 2 end
-redis.call('DEL', KEYS[1])
+mark_moved(KEYS[1], ARGV[2])
 if r.user ~= '' then
   index_move(KEYS[4], r.sid, ARGV[2])
   index_touch(KEYS[3], KEYS[4], r.sid, expiry(r))

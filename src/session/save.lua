@@ -1,7 +1,7 @@
 -- Merges changes into a session that still exists. Saving counts as use.
 -- KEYS: session, devices, device data, the user's cutoff. ARGV: longest record, changes.
 -- Reply: 1 saved, 0 gone, 2 too long.
-local raw = redis.call('GET', KEYS[1])
+local raw = get(KEYS[1])
 if not raw then return 0 end
 local r = parse(raw)
 if not r then return CORRUPT end

@@ -1,11 +1,14 @@
 //! The Rust halves of the session's scripts, step by step what the Lua files do.
 
-use super::record::{CHECK, Fields, Header, Record};
+use super::record::{CHECK, Fields, HASH_CHARS, Header, MOVED, Record};
 use crate::{
     cutoff,
     device::Index,
     store::{Arg, Fault, Key, Memory, Value},
 };
+
+/// How long a mark stays: longer than any request that was sent with the old id is under way.
+const MARK_MS: u64 = 60_000;
 
 /// `MGET` of a session and the cutoffs that apply: a key of another kind reads as missing, as in Redis.
 pub(super) fn read(memory: &mut Memory, _: u64, keys: &[Key], _: &[Arg]) -> Result<Value, Fault> {
@@ -29,7 +32,7 @@ pub(super) fn load(
     let [session, zset, hash, cutoffs @ ..] = keys else {
         return Err(Fault::Corrupt);
     };
-    let raw = memory.get(session)?.map(<[u8]>::to_vec);
+    let raw = current(memory, session)?;
     let mut rest = Vec::new();
     for key in cutoffs {
         rest.push(memory.get(key)?.map_or(Value::Nil, Value::bytes));
@@ -134,7 +137,7 @@ pub(super) fn renew(
     let Some(written) = write(memory, new, &header, &fields, arg(args, 0)?)? else {
         return Ok(Value::Int(2));
     };
-    memory.delete(old);
+    mark_moved(memory, now, old, &id)?;
     if !header.is_anonymous() {
         let index = Index { zset, hash };
         index.rename(memory, &header.sid, &id)?;
@@ -185,7 +188,11 @@ pub(super) fn login(
         return Ok(Value::Int(2));
     };
     if let Some(old) = old {
-        memory.delete(old_key);
+        if old.header.sid == header.sid {
+            mark_moved(memory, now, old_key, &arg(args, 1)?.bytes())?;
+        } else {
+            memory.delete(old_key);
+        }
         if !old.header.is_anonymous() && old.header.sid != header.sid {
             let index = Index {
                 zset: old_zset,
@@ -235,16 +242,28 @@ pub(super) fn destroy(
     let [session, zset, hash] = keys else {
         return Err(Fault::Corrupt);
     };
-    let Some(raw) = memory.get(session)?.map(<[u8]>::to_vec) else {
-        return Ok(Value::Int(0));
-    };
-    memory.delete(session);
-    if let Some(record) = Record::parse(raw)
-        && !record.header.is_anonymous()
-    {
-        Index { zset, hash }.remove(memory, &record.header.sid)?;
+    let mut key = session.clone();
+    for _ in 0..8 {
+        let Some(raw) = memory.get(&key)?.map(<[u8]>::to_vec) else {
+            return Ok(Value::Int(0));
+        };
+        memory.delete(&key);
+        let Some(moved_to) = raw.strip_prefix(&[MOVED]) else {
+            let record = Record::parse(raw).filter(|record| !record.header.is_anonymous());
+            if let Some(record) = record {
+                Index { zset, hash }.remove(memory, &record.header.sid)?;
+            }
+            return Ok(Value::Int(1));
+        };
+        key.truncate(key.len().saturating_sub(HASH_CHARS));
+        key.push_str(&String::from_utf8_lossy(moved_to));
     }
-    Ok(Value::Int(1))
+    Ok(Value::Int(0))
+}
+
+/// A mark that the session moved to another id.
+fn mark_moved(memory: &mut Memory, now: u64, key: &Key, hash: &[u8]) -> Result<(), Fault> {
+    memory.set(key, [&[MOVED], hash].concat(), Some(now + MARK_MS))
 }
 
 fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
@@ -255,10 +274,16 @@ fn check(hash: &[u8]) -> Result<[u8; CHECK], Fault> {
     hash.first_chunk().copied().ok_or(Fault::Corrupt)
 }
 
+/// What is stored, unless it is only a mark.
+fn current(memory: &Memory, key: &Key) -> Result<Option<Vec<u8>>, Fault> {
+    let raw = memory.get(key)?.filter(|raw| raw.first() != Some(&MOVED));
+    Ok(raw.map(<[u8]>::to_vec))
+}
+
 fn record(memory: &Memory, key: &Key) -> Result<Option<Record>, Fault> {
-    match memory.get(key)? {
+    match current(memory, key)? {
         None => Ok(None),
-        Some(raw) => Record::parse(raw.to_vec()).map(Some).ok_or(Fault::Corrupt),
+        Some(raw) => Record::parse(raw).map(Some).ok_or(Fault::Corrupt),
     }
 }
 

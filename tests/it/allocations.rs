@@ -1,7 +1,6 @@
 //! How many allocations the road costs, counted on the thread that walks it.
 
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
     convert::Infallible,
     pin::pin,
@@ -14,41 +13,7 @@ use http_body_util::Full;
 use portcullis::{DefaultRefuse, Gated, Plan, Rejection, RejectionKind, TestGate};
 use tower::{Service, service_fn};
 
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn count() {
-    // The thread may be ending already: then nobody reads the count.
-    let _ = COUNT.try_with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: every call goes to the system allocator unchanged; the counter neither allocates nor has a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use crate::means::alloc::count;
 
 /// Walks `request` through a gate with this plan; the allocations from `call` to the response.
 fn walk<B>(plan: Plan, request: Request<()>) -> (usize, Response<B>)
@@ -63,14 +28,14 @@ where
     });
     let mut service = Gated::new(inner, gate, DefaultRefuse::new());
     let mut cx = Context::from_waker(Waker::noop());
-    let before = COUNT.get();
-    let mut future = pin!(service.call(request));
-    let response = loop {
-        if let Poll::Ready(Ok(response)) = future.as_mut().poll(&mut cx) {
-            break response;
+    count(|| {
+        let mut future = pin!(service.call(request));
+        loop {
+            if let Poll::Ready(Ok(response)) = future.as_mut().poll(&mut cx) {
+                break response;
+            }
         }
-    };
-    (COUNT.get() - before, response)
+    })
 }
 
 fn request() -> Request<()> {

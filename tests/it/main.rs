@@ -10,7 +10,12 @@
 mod allocations;
 mod auto_traits;
 mod house;
+mod jwt_attacks;
+mod jwt_kit;
+mod jwt_layer;
+mod jwt_random;
 mod means;
 mod means_tests;
 mod refusals;
 mod road;
+mod session;

@@ -1,0 +1,121 @@
+//! What a token says, before it is one.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::MintError;
+
+/// Whom a token is minted for, and what it allows.
+#[derive(Clone)]
+#[must_use = "a grant is not a token yet"]
+pub struct Grant {
+    pub(super) sub: Box<str>,
+    pub(super) client_id: Option<Box<str>>,
+    pub(super) sid: Option<Box<str>>,
+    pub(super) auth_ms: Option<u64>,
+    pub(super) tenant: Option<Box<str>>,
+    pub(super) scope: Option<Box<str>>,
+    pub(super) more: Map<String, Value>,
+}
+
+impl Grant {
+    /// For a user.
+    pub fn user(sub: impl Into<Box<str>>) -> Self {
+        Self {
+            sub: sub.into(),
+            client_id: None,
+            sid: None,
+            auth_ms: None,
+            tenant: None,
+            scope: None,
+            more: Map::new(),
+        }
+    }
+
+    /// For a client on its own behalf: `sub` and `client_id` are the same (RFC 9068 §2.2).
+    pub fn client(client_id: impl Into<Box<str>>) -> Self {
+        let client_id = client_id.into();
+        Self::user(client_id.clone()).client_id(client_id)
+    }
+
+    /// The client that the user acts through.
+    pub fn client_id(mut self, client_id: impl Into<Box<str>>) -> Self {
+        self.client_id = Some(client_id.into());
+        self
+    }
+
+    /// The session that the token belongs to: revoking it revokes the token.
+    pub fn sid(mut self, sid: impl Into<Box<str>>) -> Self {
+        self.sid = Some(sid.into());
+        self
+    }
+
+    /// When the user authenticated, in milliseconds since the Unix epoch; by default when the token is minted. Keep it
+    /// while a login is only continued, so that "log out everywhere" ends that login.
+    pub fn auth_ms(mut self, auth_ms: u64) -> Self {
+        self.auth_ms = Some(auth_ms);
+        self
+    }
+
+    /// The tenant of the subject.
+    pub fn tenant(mut self, tenant: impl Into<Box<str>>) -> Self {
+        self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// What the token allows, separated by spaces (RFC 6749 §3.3).
+    pub fn scope(mut self, scope: impl Into<Box<str>>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// One claim of the application's own. Names that this crate writes, or that make the token one of another kind
+    /// (`cnf`, `events`, `at_hash`, `c_hash`), are refused when it is minted.
+    pub fn claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.more.insert(name.into(), value.into());
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<(), MintError> {
+        const WRITTEN: [&str; 12] = [
+            "iss",
+            "sub",
+            "aud",
+            "iat",
+            "exp",
+            "nbf",
+            "jti",
+            "auth_ms",
+            "sid",
+            "client_id",
+            "tenant",
+            "scope",
+        ];
+        // These make something else of a token than a bearer's access token.
+        const OTHER_KINDS: [&str; 4] = ["cnf", "events", "at_hash", "c_hash"];
+        let ids = [&self.client_id, &self.sid, &self.tenant];
+        if self.sub.is_empty() || ids.into_iter().flatten().any(|id| id.is_empty()) {
+            return Err(MintError::new("an id is empty"));
+        }
+        let taken = |name: &String| {
+            WRITTEN
+                .iter()
+                .chain(&OTHER_KINDS)
+                .any(|taken| taken == name)
+        };
+        if self.more.keys().any(taken) {
+            return Err(MintError::new(
+                "a claim has a name that means something already",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Nothing of it is shown: a grant names a person and a session.
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant").finish_non_exhaustive()
+    }
+}

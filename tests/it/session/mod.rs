@@ -1,0 +1,8 @@
+//! Sessions from outside, over the in-memory store and over Redis.
+
+mod bench;
+mod cookies;
+mod cutoffs;
+mod guards;
+mod races;
+mod rules;
