@@ -42,6 +42,8 @@
 //! - What a handler changes while it streams its body is too late for the layer; see [`Session::save`].
 //! - `SameSite` limits damage and is no protection against CSRF.
 
+#[cfg(feature = "csrf")]
+mod csrf;
 mod error;
 mod gate;
 mod handle;
@@ -55,9 +57,13 @@ mod require;
 mod state;
 mod twins;
 
+#[cfg(feature = "csrf")]
+pub(crate) use csrf::{CsrfAfter, CsrfBinding, CsrfPlace};
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
 pub use layer::{OnGone, SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
+#[cfg(feature = "csrf")]
+pub(crate) use {ops::PRELUDE, record::deadline_of};
 pub use require::{RequireGate, RequireLayer, RequireLoginLayer, View};

@@ -13,7 +13,8 @@ use crate::{
     store::{Arg, Call, Key, Namespace, Operation, StoreError, StoreErrorKind, Tag, Value},
 };
 
-const PRELUDE: &str = include_str!("prelude.lua");
+/// Reads and writes records.
+pub(crate) const PRELUDE: &str = include_str!("prelude.lua");
 
 pub(super) static READ: Operation = Operation::command("session.read", "MGET", twins::read);
 pub(super) static LOAD: Operation = Operation::script(
