@@ -13,7 +13,7 @@ use std::{borrow::Cow, error::Error, fmt, time::Duration};
 use cookie::{Cookie, CookieBuilder};
 use http::{
     HeaderMap, HeaderValue,
-    header::{COOKIE, SET_COOKIE},
+    header::{COOKIE, SET_COOKIE, VARY},
 };
 use time::OffsetDateTime;
 
@@ -317,6 +317,19 @@ pub(crate) fn put(headers: &mut HeaderMap, set_cookie: HeaderValue) {
         }
     }
     headers.append(SET_COOKIE, set_cookie);
+}
+
+/// Tells caches that the response depends on this header of the request, unless they were told.
+pub(crate) fn vary(headers: &mut HeaderMap, name: &'static str) {
+    let listed = headers.get_all(VARY).iter().any(|line| {
+        line.as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .any(|listed| listed == b"*" || listed.eq_ignore_ascii_case(name.as_bytes()))
+    });
+    if !listed {
+        headers.append(VARY, HeaderValue::from_static(name));
+    }
 }
 
 /// The name in a `Set-Cookie` as a browser reads it (RFC 6265bis §5.6): without `=` the whole pair is the value.

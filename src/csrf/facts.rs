@@ -17,7 +17,7 @@ const METHOD_OVERRIDES: [&str; 3] = [
 ];
 
 /// The headers that the verdict reads, for `Vary`.
-pub(crate) const VARY: &str = "Sec-Fetch-Site, Origin";
+pub(crate) const VARY: [&str; 2] = ["sec-fetch-site", "origin"];
 
 /// A header of which one value counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(crate) enum Sent<'r> {
 }
 
 impl<'r> Sent<'r> {
-    fn find(head: &'r request::Parts, name: &HeaderName) -> Self {
+    pub(super) fn find(head: &'r request::Parts, name: &HeaderName) -> Self {
         let mut values = head.headers.get_all(name).iter();
         match (values.next(), values.next()) {
             (None, _) => Self::No,
@@ -149,17 +149,9 @@ impl<'r> Facts<'r> {
         read && self.is_cross_site() && !navigation
     }
 
-    /// Whether a script in the response could be run, and so read, by another site's page (R45).
-    pub(crate) fn leaks_script(&self, response_type: &[u8]) -> bool {
-        let script = media_type(response_type).is_some_and(|media_type| {
-            let name = media_type.to_ascii_lowercase();
-            name.ends_with(b"javascript") || name.ends_with(b"ecmascript")
-        });
-        script
-            && self.cookies
-            && *self.method == Method::GET
-            && self.is_cross_site()
-            && !self.mode.is("cors")
+    /// Whether another site's page could run a script in the response, and so read it (R45).
+    pub(crate) fn is_foreign_script_load(&self) -> bool {
+        *self.method == Method::GET && self.is_foreign_read() && !self.mode.is("cors")
     }
 
     /// Where the request is addressed: `:authority`, else `Host`; both must say the same.
@@ -172,6 +164,14 @@ impl<'r> Facts<'r> {
             (_, Sent::Repeatedly) | (Some(_), Sent::Once(_)) => Err(Denied::HostConflict),
         }
     }
+}
+
+/// Whether a browser takes this for a script (WHATWG MIME Sniffing, "JavaScript MIME type").
+pub(crate) fn is_script(content_type: &[u8]) -> bool {
+    media_type(content_type).is_some_and(|media_type| {
+        let name = media_type.to_ascii_lowercase();
+        name.ends_with(b"javascript") || name.ends_with(b"ecmascript")
+    })
 }
 
 fn same_place(left: &[u8], right: &[u8]) -> bool {

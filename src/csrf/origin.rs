@@ -9,7 +9,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
 };
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// A tuple origin (RFC 6454 §4). The opaque one, `null`, is not an origin here.
 #[derive(Clone, Debug)]

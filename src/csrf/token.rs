@@ -9,8 +9,7 @@
 use std::fmt;
 
 use crate::{
-    KeyRing,
-    keyring::{MacKeys, Purpose},
+    keyring::{KeyRing, MacKeys, Purpose},
     secret::{decode_exact, encode, random_bytes},
 };
 
@@ -50,7 +49,10 @@ impl fmt::Debug for Binding<'_> {
 }
 
 /// The nonce in the pre-session cookie: 128 bits that are never a session's id. Replaced at login and at logout.
-#[derive(Clone, Copy)]
+///
+/// When a visitor gets a session of nobody the cookie is *attached* to it, and tokens given out before stay good: a page
+/// in another tab goes on working. An attached cookie is good with that one session, a plain one without any.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PreSession([u8; NONCE]);
 
 impl fmt::Debug for PreSession {
@@ -103,33 +105,58 @@ impl Tokens {
             .verify(&message(&binding, purpose), &xor(mask, masked))
     }
 
-    /// A new pre-session and its cookie's value, 64 characters. The cookie's name is signed along, so that a cookie of
-    /// another application under the same keys is not taken for this one.
+    /// Whether this has the form of a token.
+    pub(crate) fn could_be(token: &[u8]) -> bool {
+        decode_exact::<{ 2 * MASK }>(token).is_some()
+    }
+
+    /// A new pre-session.
     ///
     /// # Errors
     ///
     /// If the operating system has no randomness.
-    pub(crate) fn new_pre_session(
-        &self,
-        cookie_name: &str,
-    ) -> Result<(PreSession, String), getrandom::Error> {
-        let nonce = random_bytes::<NONCE>()?;
-        let tag = self.pre_session.sign(&[cookie_name.as_bytes(), &nonce]);
-        let mut value = [0; NONCE + 32];
-        value[..NONCE].copy_from_slice(&nonce);
-        value[NONCE..].copy_from_slice(&tag);
-        Ok((PreSession(nonce), encode(value)))
+    pub(crate) fn new_pre_session() -> Result<PreSession, getrandom::Error> {
+        random_bytes().map(PreSession)
     }
 
-    /// The pre-session in a cookie's value, if that is one of ours.
-    pub(crate) fn pre_session(&self, cookie_name: &str, value: &[u8]) -> Option<PreSession> {
+    /// The value of the cookie, 64 characters. The cookie's name is signed along, so that a cookie of another application
+    /// under the same keys is not taken for this one.
+    pub(crate) fn pre_session_cookie(
+        &self,
+        cookie_name: &str,
+        pre: &PreSession,
+        attached: Option<&[u8; 32]>,
+    ) -> String {
+        let mut value = [0; NONCE + 32];
+        value[..NONCE].copy_from_slice(&pre.0);
+        value[NONCE..].copy_from_slice(&self.pre_session.sign(&signed(cookie_name, pre, attached)));
+        encode(value)
+    }
+
+    /// The pre-session in a cookie's value, if that is one of ours and attached to this and nothing else.
+    pub(crate) fn pre_session(
+        &self,
+        cookie_name: &str,
+        value: &[u8],
+        attached: Option<&[u8; 32]>,
+    ) -> Option<PreSession> {
         let value = decode_exact::<{ NONCE + 32 }>(value)?;
         let (nonce, tag) = value.split_first_chunk::<NONCE>()?;
+        let pre = PreSession(*nonce);
         let ours = self
             .pre_session
-            .verify(&[cookie_name.as_bytes(), nonce], tag);
-        ours.then_some(PreSession(*nonce))
+            .verify(&signed(cookie_name, &pre, attached), tag);
+        ours.then_some(pre)
     }
+}
+
+fn signed<'m>(
+    cookie_name: &'m str,
+    pre: &'m PreSession,
+    attached: Option<&'m [u8; 32]>,
+) -> [&'m [u8]; 3] {
+    let attached = attached.map_or(&[] as &[u8], |binding| binding);
+    [cookie_name.as_bytes(), &pre.0, attached]
 }
 
 fn message<'m>(binding: &'m Binding<'_>, purpose: &'m str) -> [&'m [u8]; 4] {
@@ -214,16 +241,17 @@ mod tests {
         let token = make(&before, Binding::Session(b"id"), "");
         assert!(during.check(token.as_bytes(), Binding::Session(b"id"), ""));
         assert!(!after.check(token.as_bytes(), Binding::Session(b"id"), ""));
-        let (_, cookie) = before.new_pre_session(COOKIE).expect("randomness");
-        assert!(during.pre_session(COOKIE, cookie.as_bytes()).is_some());
-        assert!(after.pre_session(COOKIE, cookie.as_bytes()).is_none());
+        let cookie = before.pre_session_cookie(COOKIE, &PreSession([7; 16]), None);
+        let read = |tokens: &Tokens| tokens.pre_session(COOKIE, cookie.as_bytes(), None);
+        assert!(read(&during).is_some());
+        assert!(read(&after).is_none());
     }
 
     #[test]
     fn no_changed_letter_is_overlooked() {
         let tokens = tokens(NEW, &[]);
         let token = make(&tokens, Binding::Session(b"id"), "").into_bytes();
-        let (_, cookie) = tokens.new_pre_session(COOKIE).expect("randomness");
+        let cookie = tokens.pre_session_cookie(COOKIE, &PreSession([7; 16]), None);
         let cookie = cookie.into_bytes();
         assert_eq!((token.len(), cookie.len()), (86, 64));
         let other = |letter: u8| if letter == b'A' { b'B' } else { b'A' };
@@ -243,11 +271,11 @@ mod tests {
             let mut changed = cookie.clone();
             changed[at] = other(changed[at]);
             assert!(
-                tokens.pre_session(COOKIE, &changed).is_none(),
+                tokens.pre_session(COOKIE, &changed, None).is_none(),
                 "letter {at}"
             );
             assert!(
-                tokens.pre_session(COOKIE, &cookie[..at]).is_none(),
+                tokens.pre_session(COOKIE, &cookie[..at], None).is_none(),
                 "{at} letters"
             );
         }
@@ -256,20 +284,26 @@ mod tests {
     #[test]
     fn a_pre_session_is_of_one_cookie_name_and_carries_its_tokens() {
         let tokens = tokens(NEW, &[]);
-        let (made, value) = tokens.new_pre_session(COOKIE).expect("randomness");
+        let [made, next] = [(); 2].map(|()| Tokens::new_pre_session().expect("randomness"));
         let token = make(&tokens, Binding::Anonymous(&made), "");
-        let read = tokens.pre_session(COOKIE, value.as_bytes()).expect("ours");
-        assert!(tokens.check(token.as_bytes(), Binding::Anonymous(&read), ""));
-        assert!(
-            tokens
-                .pre_session("__Host-other", value.as_bytes())
-                .is_none()
-        );
-        let (next, _) = tokens.new_pre_session(COOKIE).expect("randomness");
-        assert!(
-            !tokens.check(token.as_bytes(), Binding::Anonymous(&next), ""),
-            "replaced at login"
-        );
+        let good = |pre: &PreSession| tokens.check(token.as_bytes(), Binding::Anonymous(pre), "");
+        let value = tokens.pre_session_cookie(COOKIE, &made, None);
+        let read = |name, attached| tokens.pre_session(name, value.as_bytes(), attached);
+        assert!(good(&read(COOKIE, None).expect("ours")));
+        assert!(read("__Host-other", None).is_none());
+        assert!(read(COOKIE, Some(&[1; 32])).is_none(), "of no session");
+        assert!(!good(&next), "replaced at login");
+    }
+
+    #[test]
+    fn an_attached_pre_session_is_of_one_session() {
+        let tokens = tokens(NEW, &[]);
+        let made = Tokens::new_pre_session().expect("randomness");
+        let value = tokens.pre_session_cookie(COOKIE, &made, Some(&[1; 32]));
+        let read = |attached| tokens.pre_session(COOKIE, value.as_bytes(), attached);
+        assert_eq!(read(Some(&[1; 32])), Some(made));
+        assert_eq!(read(Some(&[2; 32])), None, "of another session");
+        assert_eq!(read(None), None, "after logout");
     }
 
     #[test]
@@ -293,8 +327,8 @@ mod tests {
             let tokens = tokens(NEW, &[OLD]);
             prop_assert!(!tokens.check(&text, Binding::Session(b"id"), ""));
             prop_assert!(!tokens.check(letters.as_bytes(), Binding::Session(b"id"), ""));
-            prop_assert!(tokens.pre_session(COOKIE, &text).is_none());
-            prop_assert!(tokens.pre_session(COOKIE, &letters.as_bytes()[..64]).is_none());
+            prop_assert!(tokens.pre_session(COOKIE, &text, None).is_none());
+            prop_assert!(tokens.pre_session(COOKIE, &letters.as_bytes()[..64], None).is_none());
         }
     }
 }

@@ -64,6 +64,6 @@ pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
 pub use layer::{OnGone, SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
+pub use require::{RequireGate, RequireLayer, RequireLoginLayer, View};
 #[cfg(feature = "csrf")]
 pub(crate) use {ops::PRELUDE, record::deadline_of};
-pub use require::{RequireGate, RequireLayer, RequireLoginLayer, View};

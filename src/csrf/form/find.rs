@@ -31,7 +31,7 @@ pub(crate) fn field<'b>(
     name: &str,
 ) -> Result<Option<Cow<'b, [u8]>>, FormError> {
     let form = media_type(content_type).ok_or(FormError::NotAForm)?;
-    if form.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+    if is_urlencoded(form) {
         urlencoded(body, name)
     } else if form.eq_ignore_ascii_case(b"multipart/form-data") {
         let boundary = parameter(content_type, "boundary").ok_or(FormError::Malformed)?;
@@ -39,6 +39,38 @@ pub(crate) fn field<'b>(
     } else {
         Err(FormError::NotAForm)
     }
+}
+
+/// The same in the beginning of a body whose rest is not there yet: what is found or wrong here stays so, whatever
+/// follows, and `None` means that nothing is known yet.
+pub(crate) fn field_in_beginning<'b>(
+    content_type: &[u8],
+    beginning: &'b [u8],
+    name: &str,
+) -> Option<Result<Cow<'b, [u8]>, FormError>> {
+    let whole = match media_type(content_type) {
+        // The last field may go on.
+        Some(form) if is_urlencoded(form) => {
+            &beginning[..memchr::memrchr(b'&', beginning).unwrap_or(0)]
+        }
+        _ => beginning,
+    };
+    match field(content_type, whole, name) {
+        Ok(Some(value)) => Some(Ok(value)),
+        Ok(None) | Err(FormError::Malformed) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// Whether a field can be looked for in a body of this type.
+pub(crate) fn is_form(content_type: &[u8]) -> bool {
+    media_type(content_type).is_some_and(|form| {
+        is_urlencoded(form) || form.eq_ignore_ascii_case(b"multipart/form-data")
+    })
+}
+
+fn is_urlencoded(media_type: &[u8]) -> bool {
+    media_type.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
 /// `type/subtype` of a `Content-Type`, without parameters; `None` if it is not one.
@@ -420,6 +452,31 @@ mod tests {
         ] {
             assert_eq!(media_type(broken), None, "{broken:?}");
         }
+    }
+
+    /// What is found in a beginning is what is found in the whole, at every cut.
+    fn cuts(content_type: &[u8], body: &[u8]) -> Option<usize> {
+        let whole = field(content_type, body, "token");
+        (0..=body.len()).find_map(|end| {
+            let early = field_in_beginning(content_type, &body[..end], "token")?;
+            assert_eq!(Some(early), whole.clone().transpose(), "at {end}");
+            Some(end)
+        })
+    }
+
+    #[test]
+    fn a_beginning_tells_what_the_whole_would() {
+        assert_eq!(cuts(FORM, b"token=value&b=2"), Some(12));
+        assert_eq!(cuts(FORM, b"a=1&token=%76+w&b=2"), Some(16));
+        assert_eq!(cuts(FORM, b"a=1&token=v"), None, "the value may go on");
+        let multi =
+            b"--XX\r\nContent-Disposition: form-data; name=token\r\n\r\nv\r\n--XX\r\n\r\nfile";
+        assert_eq!(cuts(MULTI, multi), Some(multi.len() - 6));
+        let many = "a=1&".repeat(MOST_FIELDS + 1);
+        assert_eq!(
+            field_in_beginning(FORM, many.as_bytes(), "token"),
+            Some(Err(FormError::TooManyFields))
+        );
     }
 
     const PIECES: &[&[u8]] = &[
