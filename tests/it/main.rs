@@ -9,6 +9,7 @@
 
 mod allocations;
 mod auto_traits;
+mod csrf;
 mod house;
 mod jwt_attacks;
 mod jwt_kit;
