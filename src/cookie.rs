@@ -319,16 +319,17 @@ pub(crate) fn put(headers: &mut HeaderMap, set_cookie: HeaderValue) {
     headers.append(SET_COOKIE, set_cookie);
 }
 
-/// Tells caches that the response depends on this header of the request, unless they were told.
-pub(crate) fn vary(headers: &mut HeaderMap, name: &'static str) {
-    let listed = headers.get_all(VARY).iter().any(|line| {
-        line.as_bytes()
-            .split(|byte| *byte == b',')
+/// Tells caches that the response depends on these headers of the request, unless they were told.
+pub(crate) fn vary(headers: &mut HeaderMap, names: &'static str) {
+    let lines = || headers.get_all(VARY).iter();
+    let told = || lines().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let listed = |name: &str| {
+        told()
             .map(<[u8]>::trim_ascii)
-            .any(|listed| listed == b"*" || listed.eq_ignore_ascii_case(name.as_bytes()))
-    });
-    if !listed {
-        headers.append(VARY, HeaderValue::from_static(name));
+            .any(|told| told == b"*" || told.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    if !names.split(", ").all(listed) {
+        headers.append(VARY, HeaderValue::from_static(names));
     }
 }
 

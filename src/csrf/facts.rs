@@ -17,7 +17,7 @@ const METHOD_OVERRIDES: [&str; 3] = [
 ];
 
 /// The headers that the verdict reads, for `Vary`.
-pub(crate) const VARY: [&str; 2] = ["sec-fetch-site", "origin"];
+pub(crate) const VARY: &str = "Sec-Fetch-Site, Origin";
 
 /// A header of which one value counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

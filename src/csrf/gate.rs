@@ -260,8 +260,7 @@ impl Exit for CsrfExit {
         }
         self.token.leave(&mut head);
         if self.checked {
-            VARY.into_iter()
-                .for_each(|name| cookie::vary(&mut head.headers, name));
+            cookie::vary(&mut head.headers, VARY);
         }
         if self.gate.config.same_origin_resources {
             head.headers

@@ -78,9 +78,9 @@ fn expected<'t>(cells: [&str; 6], first: &'t str, table: &'t str) -> &'t str {
     let rows = rows.filter(|line| line.contains('|'));
     let mut rows = rows.map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
     let fits = |row: &Vec<&str>| {
-        row.iter().zip(cells).all(|(wanted, cell)| {
-            *wanted == "*" || wanted.split('/').any(|wanted| wanted == cell)
-        })
+        row.iter()
+            .zip(cells)
+            .all(|(wanted, cell)| *wanted == "*" || wanted.split('/').any(|wanted| wanted == cell))
     };
     rows.find(fits).expect("the last row fits everything")[6]
 }

@@ -56,7 +56,10 @@ fn multipart(token: &str, file: &[u8]) -> Vec<u8> {
 
 fn code(answer: &Answer) -> (u16, String) {
     let body: serde_json::Value = answer.json();
-    (answer.status.as_u16(), body["code"].as_str().unwrap().to_owned())
+    (
+        answer.status.as_u16(),
+        body["code"].as_str().unwrap().to_owned(),
+    )
 }
 
 // Fails if: the buffered part is dropped, doubled or reordered, or a form without a token reaches the handler.
@@ -71,7 +74,10 @@ async fn a_form_with_its_token_passes_as_it_is() {
         let file: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
         for (content_type, body) in [
             (URLENCODED, fields.clone().into_bytes()),
-            ("application/x-www-form-urlencoded; charset=UTF-8", fields.into_bytes()),
+            (
+                "application/x-www-form-urlencoded; charset=UTF-8",
+                fields.into_bytes(),
+            ),
             (MULTIPART, multipart(&token, b"short")),
             (MULTIPART, multipart(&token, &file)),
         ] {
@@ -98,13 +104,29 @@ async fn a_form_without_its_token_reaches_nobody() {
         let cases: [(&str, Vec<u8>, (u16, &str)); 9] = [
             (URLENCODED, b"a=1".to_vec(), (403, "token_missing")),
             (URLENCODED, b"".to_vec(), (403, "token_missing")),
-            (URLENCODED, form(&[("csrf_token", &stranger)]).into(), (403, "token_wrong")),
-            (URLENCODED, form(&[("csrf_token", "")]).into(), (403, "token_wrong")),
+            (
+                URLENCODED,
+                form(&[("csrf_token", &stranger)]).into(),
+                (403, "token_wrong"),
+            ),
+            (
+                URLENCODED,
+                form(&[("csrf_token", "")]).into(),
+                (403, "token_wrong"),
+            ),
             (MULTIPART, multipart(&stranger, b"x"), (403, "token_wrong")),
             (MULTIPART, b"--XX".to_vec(), (400, "form_malformed")),
             (URLENCODED, late.into(), (413, "form_too_large")),
-            (URLENCODED, "a&".repeat(2_000).into(), (413, "form_too_large")),
-            ("text/plain", form(&[("csrf_token", &token)]).into(), (403, "token_missing")),
+            (
+                URLENCODED,
+                "a&".repeat(2_000).into(),
+                (413, "form_too_large"),
+            ),
+            (
+                "text/plain",
+                form(&[("csrf_token", &token)]).into(),
+                (403, "token_missing"),
+            ),
         ];
         for (content_type, body, expected) in cases {
             let answer = post(&client, &site, content_type, body).await;
@@ -157,7 +179,11 @@ impl Frames {
             rest = after;
         }
         let polled = Arc::default();
-        Self { frames, end, polled }
+        Self {
+            frames,
+            end,
+            polled,
+        }
     }
 }
 
@@ -194,7 +220,10 @@ async fn visitor() -> (String, String) {
     let site = site(On::Hyper).await;
     let client = Client::new();
     let token = client.get(&site.at("/token")).await.text();
-    (format!("__Host-csrf={}", client.cookie("__Host-csrf").unwrap()), token)
+    (
+        format!("__Host-csrf={}", client.cookie("__Host-csrf").unwrap()),
+        token,
+    )
 }
 
 /// What the inner service gets of a body, or the reason why it gets nothing.
@@ -207,20 +236,31 @@ async fn through(
     let inner = service_fn(async |request: Request<FormBody<Frames>>| {
         let collected = request.into_body().collect().await.unwrap();
         let mut response = Response::new(Full::default());
-        response.extensions_mut().insert(collected.trailers().cloned());
+        response
+            .extensions_mut()
+            .insert(collected.trailers().cloned());
         *response.body_mut() = Full::new(collected.to_bytes());
         Ok::<_, Infallible>(response)
     });
     let sessions = SessionLayer::new(&Store::memory(), &keys());
     let service = sessions.layer(layer.layer(inner));
-    let request = Request::post("/").header("cookie", cookie).header(CONTENT_TYPE, content_type);
+    let request = Request::post("/")
+        .header("cookie", cookie)
+        .header(CONTENT_TYPE, content_type);
     let response = service.oneshot(request.body(body).unwrap());
     let response = wait::within("the form layer", response).await.unwrap();
     if let Some(rejection) = response.extensions().get::<Rejection>() {
         return Err(rejection.reason_code().to_owned());
     }
-    let trailers = response.extensions().get::<Option<HeaderMap>>().unwrap().clone();
-    Ok((response.into_body().collect().await.unwrap().to_bytes(), trailers))
+    let trailers = response
+        .extensions()
+        .get::<Option<HeaderMap>>()
+        .unwrap()
+        .clone();
+    Ok((
+        response.into_body().collect().await.unwrap().to_bytes(),
+        trailers,
+    ))
 }
 
 // Fails if: what is found depends on how the body is cut, a frame or the trailers are lost, or an early end of the value
@@ -230,16 +270,28 @@ async fn the_bytes_are_the_same_however_they_come() {
     let (cookie, token) = visitor().await;
     let layer = CsrfFormLayer::new(&keys());
     let bodies = [
-        (URLENCODED, format!("a=1&csrf_token={token}&b={}", "x".repeat(200)).into_bytes()),
+        (
+            URLENCODED,
+            format!("a=1&csrf_token={token}&b={}", "x".repeat(200)).into_bytes(),
+        ),
         (URLENCODED, format!("a=1&csrf_token={token}").into_bytes()),
         (MULTIPART, multipart(&token, &[b'-'; 3_000])),
     ];
     for (content_type, body) in bodies {
-        for sizes in [&[1][..], &[2, 3], &[7, 1, 0, 64], &[89], &[4096], &[usize::MAX]] {
+        for sizes in [
+            &[1][..],
+            &[2, 3],
+            &[7, 1, 0, 64],
+            &[89],
+            &[4096],
+            &[usize::MAX],
+        ] {
             let sizes: Vec<usize> = sizes.iter().map(|size| (*size).max(1)).collect();
             for trailers in [None, Some(trailers())] {
                 let frames = Frames::new(&body, &sizes, End::Trailers(trailers.clone()));
-                let got = through(&layer, &cookie, content_type, frames).await.unwrap();
+                let got = through(&layer, &cookie, content_type, frames)
+                    .await
+                    .unwrap();
                 assert_eq!(got.0, body, "{content_type} {sizes:?}");
                 assert_eq!(got.1, trailers, "{content_type} {sizes:?}");
             }
@@ -252,7 +304,11 @@ async fn the_bytes_are_the_same_however_they_come() {
 #[tokio::test]
 async fn streaming_bodies_are_decided_at_their_beginning() {
     let (cookie, token) = visitor().await;
-    let layer = CsrfLayer::builder(&keys()).form_limit(2_048).build().unwrap().form();
+    let layer = CsrfLayer::builder(&keys())
+        .form_limit(2_048)
+        .build()
+        .unwrap()
+        .form();
     let endless = |body: &[u8]| Frames::new(body, &[1024], End::Never);
     let wrong = multipart(&"A".repeat(86), &[0; 500]);
     assert_eq!(
@@ -266,11 +322,18 @@ async fn streaming_bodies_are_decided_at_their_beginning() {
         through(&layer, &cookie, URLENCODED, frames).await,
         Err("form_too_large".to_owned())
     );
-    assert_eq!(polled.load(Ordering::SeqCst), 3, "frames of 1 KiB, 2 KiB allowed");
+    assert_eq!(
+        polled.load(Ordering::SeqCst),
+        3,
+        "frames of 1 KiB, 2 KiB allowed"
+    );
     // Good ones: the rest streams, whatever its size.
     let upload = multipart(&token, &[7; 100_000]);
     let frames = Frames::new(&upload, &[1000], End::Trailers(None));
-    assert_eq!(through(&layer, &cookie, MULTIPART, frames).await.unwrap().0, upload);
+    assert_eq!(
+        through(&layer, &cookie, MULTIPART, frames).await.unwrap().0,
+        upload
+    );
     let exact = format!("csrf_token={token}&a={}", "x".repeat(2_048 - 86 - 14));
     assert_eq!(exact.len(), 2_048);
     let frames = Frames::new(exact.as_bytes(), &[2_048], End::Trailers(None));
@@ -281,9 +344,19 @@ async fn streaming_bodies_are_decided_at_their_beginning() {
 #[tokio::test]
 async fn a_body_that_breaks_off_reaches_nobody() {
     let (cookie, token) = visitor().await;
-    let broken = || Frames::new(format!("csrf_token={token}").as_bytes(), &[10], End::Failure);
+    let broken = || {
+        Frames::new(
+            format!("csrf_token={token}").as_bytes(),
+            &[10],
+            End::Failure,
+        )
+    };
     let strict = CsrfFormLayer::new(&keys());
-    let report = CsrfLayer::builder(&keys()).insecure_report_only().build().unwrap().form();
+    let report = CsrfLayer::builder(&keys())
+        .insecure_report_only()
+        .build()
+        .unwrap()
+        .form();
     for layer in [strict, report] {
         let outcome = through(&layer, &cookie, URLENCODED, broken()).await;
         assert_eq!(outcome, Err("form_broken".to_owned()));
@@ -296,13 +369,46 @@ async fn a_body_that_breaks_off_reaches_nobody() {
 async fn no_other_body_is_touched() {
     let (cookie, token) = visitor().await;
     let untouched = [
-        ("POST", &[("sec-fetch-site", "same-origin"), ("content-type", URLENCODED)][..], 200),
-        ("POST", &[("sec-fetch-site", "cross-site"), ("content-type", URLENCODED)], 403),
-        ("POST", &[("origin", "https://evil.example"), ("content-type", URLENCODED)], 403),
-        ("POST", &[("x-csrf-token", &token), ("content-type", URLENCODED)], 200),
-        ("POST", &[("x-csrf-token", "wrong"), ("content-type", URLENCODED)], 403),
+        (
+            "POST",
+            &[
+                ("sec-fetch-site", "same-origin"),
+                ("content-type", URLENCODED),
+            ][..],
+            200,
+        ),
+        (
+            "POST",
+            &[
+                ("sec-fetch-site", "cross-site"),
+                ("content-type", URLENCODED),
+            ],
+            403,
+        ),
+        (
+            "POST",
+            &[
+                ("origin", "https://evil.example"),
+                ("content-type", URLENCODED),
+            ],
+            403,
+        ),
+        (
+            "POST",
+            &[("x-csrf-token", &token), ("content-type", URLENCODED)],
+            200,
+        ),
+        (
+            "POST",
+            &[("x-csrf-token", "wrong"), ("content-type", URLENCODED)],
+            403,
+        ),
         ("POST", &[("content-type", "application/json")], 403),
-        ("POST", &[("content-type", URLENCODED), ("content-type", "a/b")], 403),
+        (
+            "POST",
+            &[("content-type", URLENCODED), ("content-type", "a/b")],
+            403,
+        ),
         ("POST", &[], 403),
         ("GET", &[("content-type", URLENCODED)], 200),
     ];
@@ -315,11 +421,16 @@ async fn no_other_body_is_touched() {
         let layer = CsrfFormLayer::new(&keys()).layer(inner);
         let service = SessionLayer::new(&Store::memory(), &keys()).layer(layer);
         let mut request = Request::builder().method(method).uri("/");
-        request = request.header("cookie", &cookie).header("host", "app.example");
+        request = request
+            .header("cookie", &cookie)
+            .header("host", "app.example");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = service.oneshot(request.body(frames).unwrap()).await.unwrap();
+        let response = service
+            .oneshot(request.body(frames).unwrap())
+            .await
+            .unwrap();
         assert_eq!(response.status(), status, "{headers:?}");
         assert_eq!(polled.load(Ordering::SeqCst), 0, "{headers:?}");
     }
@@ -339,9 +450,17 @@ async fn the_ready_service_is_the_one_that_is_called() {
     let mut service = SessionLayer::new(&Store::memory(), &keys()).layer(layer);
     for _ in 0..3 {
         let body = format!("csrf_token={token}");
-        let request = Request::post("/").header("cookie", &cookie).header(CONTENT_TYPE, URLENCODED);
+        let request = Request::post("/")
+            .header("cookie", &cookie)
+            .header(CONTENT_TYPE, URLENCODED);
         let request = request.body(Frames::new(body.as_bytes(), &[9], End::Trailers(None)));
-        let response = service.ready().await.unwrap().call(request.unwrap()).await.unwrap();
+        let response = service
+            .ready()
+            .await
+            .unwrap()
+            .call(request.unwrap())
+            .await
+            .unwrap();
         assert_eq!(response.status(), StatusCode::OK);
     }
 }
@@ -355,7 +474,9 @@ async fn chunks_and_trailers_over_real_connections() {
         let token = client.get(&site.at("/token")).await.text();
         let cookie = format!("__Host-csrf={}", client.cookie("__Host-csrf").unwrap());
         let body = multipart(&token, &[3; 70_000]);
-        let stream = tokio::net::TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", site.port))
+            .await
+            .unwrap();
         let (mut h2, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                 .await
@@ -365,21 +486,30 @@ async fn chunks_and_trailers_over_real_connections() {
         let request = Request::post(site.at("/echo"))
             .header("cookie", &cookie)
             .header(CONTENT_TYPE, MULTIPART);
-        let answer = h2.send_request(request.body(frames).unwrap()).await.unwrap();
+        let answer = h2
+            .send_request(request.body(frames).unwrap())
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200, "{on:?}");
         assert_eq!(answer.headers()["x-sum"], "1234", "{on:?}");
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), body);
 
-        let stream = tokio::net::TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();
-        let (mut h1, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", site.port))
+            .await
+            .unwrap();
+        let (mut h1, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
         tokio::spawn(connection);
         let frames = Frames::new(&body, &[1, 77, 5_000], End::Trailers(None));
         let request = Request::post("/echo")
             .header("host", "127.0.0.1")
             .header("cookie", &cookie)
             .header(CONTENT_TYPE, MULTIPART);
-        let answer = h1.send_request(request.body(frames).unwrap()).await.unwrap();
+        let answer = h1
+            .send_request(request.body(frames).unwrap())
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200, "{on:?}");
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), body);
     }

@@ -198,7 +198,14 @@ where
         "/token-login" => token.token().await.unwrap() + &login(&session).await,
         "/renew" => session.renew().await.map(|()| String::new()).unwrap(),
         "/logout" => session.destroy().await.map(|()| String::new()).unwrap(),
-        "/who" => format!("{:?}", session.user().await.unwrap().map(|user| user.id().to_owned())),
+        "/who" => format!(
+            "{:?}",
+            session
+                .user()
+                .await
+                .unwrap()
+                .map(|user| user.id().to_owned())
+        ),
         "/echo" => return echo(request.into_body()).await,
         _ => "inner".to_owned(),
     };

@@ -52,7 +52,10 @@ async fn r46_a_token_ends_with_login_renewal_and_logout() {
 
         assert_eq!(post(&client, &site, "/login", &visitor).await.status, 200);
         assert!(client.cookie(PRE).is_none(), "removed at login");
-        refused(&post(&client, &site, "/echo", &visitor).await, "token_wrong");
+        refused(
+            &post(&client, &site, "/echo", &visitor).await,
+            "token_wrong",
+        );
         let before = token(&client, &site).await;
         assert_eq!(post(&client, &site, "/renew", &before).await.status, 200);
         refused(&post(&client, &site, "/echo", &before).await, "token_wrong");
@@ -91,7 +94,11 @@ async fn a_visitor_who_gets_a_session_keeps_the_tokens() {
             let client = Client::new();
             let shown = client.get(&site.at(path)).await.text();
             assert!(client.cookie(SESSION).is_some());
-            assert_eq!(post(&client, &site, "/echo", &shown).await.status, 200, "{path}");
+            assert_eq!(
+                post(&client, &site, "/echo", &shown).await.status,
+                200,
+                "{path}"
+            );
         }
         let client = Client::new();
         let shown = token(&client, &site).await;
@@ -99,7 +106,12 @@ async fn a_visitor_who_gets_a_session_keeps_the_tokens() {
         client.get(&site.at("/visit")).await;
         assert!(client.cookie(SESSION).is_some());
         assert_eq!(post(&client, &site, "/echo", &shown).await.status, 200);
-        assert_eq!(post(&client, &site, "/echo", &token(&client, &site).await).await.status, 200);
+        assert_eq!(
+            post(&client, &site, "/echo", &token(&client, &site).await)
+                .await
+                .status,
+            200
+        );
         // The cookie as it was before is attached to nothing.
         let attached = client.cookie(PRE).unwrap();
         client.set_cookie(PRE, &plain.cookie(PRE).unwrap());
@@ -148,7 +160,10 @@ async fn r47_planted_cookies_do_not_help() {
         // A session of the attacker's beside the victim's: the request is nobody's.
         assert_eq!(post(&attacker, &site, "/login", &theirs).await.status, 200);
         let of_their_session = token(&attacker, &site).await;
-        let both = format!("{SESSION}={}; {SESSION}={session}", attacker.cookie(SESSION).unwrap());
+        let both = format!(
+            "{SESSION}={}; {SESSION}={session}",
+            attacker.cookie(SESSION).unwrap()
+        );
         for token in [&of_their_session, &own] {
             let headers = [("cookie", both.as_str()), ("x-csrf-token", token.as_str())];
             let answer = victim
@@ -158,7 +173,10 @@ async fn r47_planted_cookies_do_not_help() {
         }
         // A forged session cookie is none, and its bearer a visitor.
         attacker.set_cookie(SESSION, &session.replace('.', "x"));
-        refused(&post(&attacker, &site, "/echo", &of_their_session).await, "token_wrong");
+        refused(
+            &post(&attacker, &site, "/echo", &of_their_session).await,
+            "token_wrong",
+        );
     }
 }
 
@@ -198,10 +216,20 @@ async fn the_cookie_and_what_goes_with_it() {
         assert_eq!(page.header("cache-control"), "no-store");
         assert_eq!(page.header("vary"), "cookie");
         let cookies = client.cookies();
-        let length: usize = cookies.iter().map(|(name, value)| name.len() + value.len() + 3).sum();
+        let length: usize = cookies
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 3)
+            .sum();
         assert!(length <= 300, "{length} bytes of cookies");
-        assert_eq!(client.get(&site.at("/token")).await.set_cookies().len(), 0, "as it was");
-        assert_eq!(client.get(&site.at("/names")).await.text(), "x-csrf-token csrf_token");
+        assert_eq!(
+            client.get(&site.at("/token")).await.set_cookies().len(),
+            0,
+            "as it was"
+        );
+        assert_eq!(
+            client.get(&site.at("/names")).await.text(),
+            "x-csrf-token csrf_token"
+        );
     }
 }
 
@@ -221,7 +249,10 @@ async fn instances_take_each_others_tokens() {
     for site in [&one, &two, &three] {
         assert_eq!(post(&client, site, "/echo", &visitor).await.status, 200);
     }
-    refused(&post(&client, &other, "/echo", &visitor).await, "token_wrong");
+    refused(
+        &post(&client, &other, "/echo", &visitor).await,
+        "token_wrong",
+    );
     assert_eq!(post(&client, &two, "/login", &visitor).await.status, 200);
     let user = token(&client, &two).await;
     for site in [&one, &two, &three] {
