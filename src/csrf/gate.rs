@@ -58,10 +58,17 @@ impl CsrfGate {
         Self { config }
     }
 
-    fn judge(&self, head: &request::Parts) -> Verdict {
-        match self.config.is_exempt(head.uri.path()) {
-            true => Verdict::Safe,
-            false => verdict(&Facts::of(head), &self.config.policy),
+    fn judge(&self, head: &request::Parts) -> Judged {
+        if self.config.is_exempt(head.uri.path()) {
+            return Judged {
+                verdict: Verdict::Safe,
+                foreign_script_load: false,
+            };
+        }
+        let facts = Facts::of(head);
+        Judged {
+            verdict: verdict(&facts, &self.config.policy),
+            foreign_script_load: facts.is_foreign_script_load(),
         }
     }
 
@@ -73,7 +80,7 @@ impl CsrfGate {
         };
         form && !head.headers.contains_key(&self.config.header)
             && head.extensions.get::<Session>().is_some()
-            && self.judge(head) == Verdict::NeedToken
+            && self.judge(head).verdict == Verdict::NeedToken
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -174,13 +181,15 @@ impl Steps for CsrfGate {
             return Step::Now(Entry::Refuse(head, misordered()));
         };
         let found = head.extensions.remove::<Found>();
-        let verdict = self.judge(&head);
+        let Judged {
+            verdict,
+            foreign_script_load,
+        } = self.judge(&head);
         let exit = CsrfExit {
             gate: self.clone(),
             token: CsrfToken::new(&self.config, session, &head.headers),
             checked: verdict != Verdict::Safe || self.config.policy.guard_reads,
-            foreign_script_load: Facts::of(&head).is_foreign_script_load()
-                && !self.config.is_exempt(head.uri.path()),
+            foreign_script_load,
         };
         let outcome = match (verdict, self.presented(&head, found.as_ref())) {
             (Verdict::NeedToken, Presented::Unreadable(denied)) => Err(denied),
@@ -198,6 +207,12 @@ impl Steps for CsrfGate {
         };
         Step::Now(self.entry(Pass { head, exit }, outcome))
     }
+}
+
+/// What the head of a request says.
+struct Judged {
+    verdict: Verdict,
+    foreign_script_load: bool,
 }
 
 /// A request on its way in.

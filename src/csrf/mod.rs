@@ -20,6 +20,15 @@
 //! rule 6 is stricter ([`insecure_allow_headerless`](CsrfLayerBuilder::insecure_allow_headerless) is Go's row); values of
 //! `Sec-Fetch-Site` that are not known are not passed over as OWASP's cheat sheet has it, but refused.
 //!
+//! | status | gRPC | `code` |
+//! |---|---|---|
+//! | 403 | 7 | `cross_site` `same_site` `unknown_site` `null_origin` `bad_origin` `foreign_origin` `no_host` `token_missing` `token_wrong` `cross_site_read` `cross_site_script` |
+//! | 400 | 3 | `host_conflict` `form_malformed` `form_broken` |
+//! | 413 | 8 | `form_too_large` |
+//! | 415 | 3 | `content_type_not_allowed` |
+//! | 503 | 14 | `unavailable`: the store of [stored](CsrfLayerBuilder::stored) tokens is away |
+//! | 500 | 13 | `session_layer_missing`: put [`SessionLayer`](crate::session::SessionLayer) around this layer |
+//!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use http::{Request, Response, StatusCode, header::{COOKIE, SET_COOKIE}};

@@ -80,8 +80,10 @@ async fn the_secret_lies_beside_its_session() {
     let client = Client::new();
     client.post(&site.at("/login")).await;
     let user = token(&client, &site).await;
-    let keys = redis.keys("portcullis:csrf:*").await;
-    let [key] = &keys[..] else { panic!("{keys:?}") };
+    let secrets = redis.keys("portcullis:csrf:*").await;
+    let [key] = &secrets[..] else {
+        panic!("{secrets:?}")
+    };
     let sessions = redis.keys("portcullis:session:*").await;
     assert_eq!(
         key.replace(":csrf:", ":session:"),
@@ -99,6 +101,11 @@ async fn the_secret_lies_beside_its_session() {
         (86_000_000..=86_400_000).contains(&life),
         "{life}: the absolute timeout"
     );
+    // A token of the session's id says nothing where a secret is stored.
+    let stateless = Site::start(On::Axum, CsrfLayer::new(&keys()), &store).await;
+    let bare = token(&client, &stateless).await;
+    assert_eq!(post(&client, &stateless, "/echo", &bare).await.status, 200);
+    assert_eq!(post(&client, &site, "/echo", &bare).await.status, 403);
     // Who deletes the secret voids the tokens, and the next one is of a new secret.
     let _: i64 = redis.ask(&["DEL", key]).await;
     assert_eq!(post(&client, &site, "/echo", &user).await.status, 403);

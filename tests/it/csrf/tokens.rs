@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::Method;
-use portcullis::{KeyRing, Store, csrf::CsrfLayer};
+use portcullis::{Clock, KeyRing, Store, csrf::CsrfLayer};
 
 use super::site::{EVERYWHERE, On, SECRET, Site, keys};
 use crate::means::http::{Answer, Client};
@@ -128,6 +128,49 @@ async fn a_visitor_who_gets_a_session_keeps_the_tokens() {
     }
 }
 
+// Fails if: a logout leaves the cookie that was attached to the session.
+#[tokio::test]
+async fn a_logout_ends_an_attached_pre_session() {
+    let site = site(On::Hyper).await;
+    let client = Client::new();
+    let shown = client.get(&site.at("/token-visit")).await.text();
+    assert_eq!(client.cookies().len(), 2);
+    assert_eq!(post(&client, &site, "/logout", &shown).await.status, 200);
+    assert!(client.cookies().is_empty());
+}
+
+/// A page that follows an expired session and begins the next one.
+// Fails if: the token binds to the id that the request came with.
+#[tokio::test]
+async fn a_token_shown_after_a_change_is_of_the_session_to_come() {
+    let clock = Clock::settable(1_000_000);
+    let store = Store::builder().clock(clock.clone()).memory();
+    let site = Site::start(On::Axum, CsrfLayer::new(&keys()), &store).await;
+    let client = Client::new();
+    client.get(&site.at("/visit")).await;
+    let dead = client.cookie(SESSION).unwrap();
+    clock.advance(std::time::Duration::from_secs(3_601));
+    let shown = client.get(&site.at("/visit-token")).await.text();
+    assert_ne!(client.cookie(SESSION).unwrap(), dead);
+    assert_eq!(post(&client, &site, "/echo", &shown).await.status, 200);
+}
+
+/// Which of two tokens was meant?
+// Fails if: the first of several headers is taken.
+#[tokio::test]
+async fn a_token_comes_once() {
+    let site = site(On::Axum).await;
+    let client = Client::new();
+    let good = token(&client, &site).await;
+    for other in ["x", &good] {
+        let headers = [("x-csrf-token", good.as_str()), ("x-csrf-token", other)];
+        let answer = client
+            .request(Method::POST, &site.at("/echo"), &headers, Bytes::new())
+            .await;
+        refused(&answer, "token_wrong");
+    }
+}
+
 /// R47: what a sibling domain can plant is a cookie of its own and the token that goes with it.
 // Fails if: a plain pre-session counts beside a session, or the first of two authentic cookies is taken.
 #[tokio::test]
@@ -221,11 +264,10 @@ async fn the_cookie_and_what_goes_with_it() {
             .map(|(name, value)| name.len() + value.len() + 3)
             .sum();
         assert!(length <= 300, "{length} bytes of cookies");
-        assert_eq!(
-            client.get(&site.at("/token")).await.set_cookies().len(),
-            0,
-            "as it was"
-        );
+        let again = client.get(&site.at("/token")).await;
+        assert_eq!(again.set_cookies().len(), 0, "as it was");
+        assert_eq!(again.header("cache-control"), "no-store");
+        assert_eq!(again.header("vary"), "cookie");
         assert_eq!(
             client.get(&site.at("/names")).await.text(),
             "x-csrf-token csrf_token"
