@@ -99,9 +99,13 @@
 
 #[cfg(feature = "blacklist")]
 pub mod blacklist;
+#[cfg(feature = "csrf")]
+pub mod csrf;
 pub mod cutoff;
 pub mod device;
 pub mod frameworks;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 #[cfg(feature = "refresh")]
 pub mod refresh;
 #[cfg(feature = "session")]
@@ -115,8 +119,6 @@ mod clock;
 mod cookie;
 mod error;
 mod gate;
-#[cfg(feature = "jwt")]
-pub mod jwt;
 mod keyring;
 mod recent;
 mod refuse;

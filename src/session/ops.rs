@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-const PRELUDE: &str = include_str!("prelude.lua");
+/// Reads and writes records.
+pub(crate) const PRELUDE: &str = include_str!("prelude.lua");
 
 pub(super) static READ: Operation = Operation::command("session.read", "MGET", mget);
 pub(super) static LOAD: Operation = Operation::script(

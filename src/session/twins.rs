@@ -289,7 +289,8 @@ fn current(memory: &Memory, key: &Key) -> Result<Option<Vec<u8>>, Fault> {
     Ok(raw.map(<[u8]>::to_vec))
 }
 
-fn is_mark(raw: &[u8]) -> bool {
+/// Whether it is no record but a mark of one that moved or was ended.
+pub(crate) fn is_mark(raw: &[u8]) -> bool {
     matches!(raw.first(), Some(&MOVED | &ENDED))
 }
 
