@@ -17,7 +17,7 @@ use http::{
 };
 use time::OffsetDateTime;
 
-use crate::{ConfigError, clock::millis};
+use crate::{clock::millis, error::ConfigError};
 
 /// More cookies of one name than this are somebody's attack; each one costs a MAC check.
 const MOST_CANDIDATES: usize = 4;
@@ -596,7 +596,7 @@ mod tests {
             );
         }
         let plain = with("id", |config| {
-            (config.secure, config.path, config.http_only) = (false, "/app".into(), false)
+            (config.secure, config.path, config.http_only) = (false, "/app".into(), false);
         });
         assert_eq!(refused(&plain), "");
     }
@@ -606,11 +606,11 @@ mod tests {
         for secure in [true, false] {
             let expected = |field| if secure { "" } else { field };
             let none = with("id", |config| {
-                (config.same_site, config.secure) = (SameSite::None, secure)
+                (config.same_site, config.secure) = (SameSite::None, secure);
             });
             assert_eq!(refused(&none), expected("same_site"));
             let partitioned = with("id", |config| {
-                (config.partitioned, config.secure) = (true, secure)
+                (config.partitioned, config.secure) = (true, secure);
             });
             assert_eq!(refused(&partitioned), expected("partitioned"));
         }
@@ -631,7 +631,7 @@ mod tests {
             );
         }
         let long = with("id", |config| {
-            config.path = format!("/{}", "p".repeat(1024)).into()
+            config.path = format!("/{}", "p".repeat(1024)).into();
         });
         assert_eq!(refused(&long), "cookie_path");
         for domain in [
@@ -716,7 +716,7 @@ mod tests {
             }),
             with("id", |config| {
                 (config.secure, config.http_only, config.same_site) =
-                    (false, false, SameSite::Strict)
+                    (false, false, SameSite::Strict);
             }),
         ];
         for config in configs {

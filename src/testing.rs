@@ -68,11 +68,30 @@ fn aged(mut entry: Entry, room: &str, by: u64) -> Entry {
                 .map(|(member, at)| (member, at.saturating_sub(by)));
             Content::Sorted(older.collect())
         }
+        Content::Hash(mut map) => {
+            for (name, value) in &mut map {
+                age_field(room, name, value, by);
+            }
+            Content::Hash(map)
+        }
         other => other,
     };
     // What has expired by then goes at once; 0 would mean that it never does.
     entry.expires = entry.expires.map(|at| at.saturating_sub(by).max(1));
     entry
+}
+
+/// The moments in hashes: of a refresh family by name, of a device behind the 43 characters of its session's hash.
+fn age_field(room: &str, name: &[u8], value: &mut Vec<u8>, by: u64) {
+    match (room, name) {
+        ("refresh", b"rot" | b"abs" | b"auth") => *value = earlier(std::mem::take(value), by),
+        ("devices", _) if value.len() >= 58 => {
+            let auth = earlier(value[43..58].to_vec(), by);
+            let auth = String::from_utf8_lossy(&auth).into_owned();
+            value.splice(43..58, format!("{auth:0>15}").into_bytes());
+        }
+        _ => {}
+    }
 }
 
 /// A moment as cutoffs are stored.

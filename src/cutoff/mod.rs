@@ -66,6 +66,17 @@ impl Cutoffs {
         self.raise(user_key(namespace, &tag)).await
     }
 
+    /// As [`user`](Self::user), for the subject of another issuer than the layer's first: `iss` and `sub` as in its tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`user`](Self::user).
+    pub async fn subject(&self, iss: &str, tenant: &str, sub: &str) -> Result<u64, StoreError> {
+        let namespace = self.store.namespace();
+        let tag = namespace.user_tag(iss, tenant, sub);
+        self.raise(user_key(namespace, &tag)).await
+    }
+
     /// Ends everything of one tenant; returns and fails as [`user`](Self::user) does.
     ///
     /// # Errors
@@ -142,4 +153,10 @@ pub(crate) fn read(memory: &Memory, key: &str) -> Result<Option<u64>, Fault> {
         .ok()
         .and_then(|text| text.parse().ok());
     moment.filter(|_| is_moment).map(Some).ok_or(Fault::Corrupt)
+}
+
+/// The largest of the cutoffs under these keys, for the Rust halves.
+pub(crate) fn largest(memory: &Memory, keys: &[Key]) -> Result<Option<u64>, Fault> {
+    keys.iter()
+        .try_fold(None, |largest, key| Ok(largest.max(read(memory, key)?)))
 }

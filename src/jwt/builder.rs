@@ -13,16 +13,25 @@ use super::{
     rules::{Draft, checked_scopes},
     source::Source,
 };
-use crate::{Clock, ConfigError};
+use crate::{clock::Clock, error::ConfigError};
 
 /// The settings of a [`JwtVerifyLayer`], until [`build`](Self::build) checks them all at once.
 ///
 /// An issuer and an audience must be named, everything else has a default.
+///
+/// ```
+/// use portcullis::jwt::{JwtAlgorithm, JwtKey, JwtVerifyLayer, NoClaims};
+///
+/// let layer = || JwtVerifyLayer::<NoClaims>::new(JwtKey::secret(JwtAlgorithm::Hs256, [7; 32]).unwrap());
+/// assert!(layer().issuer("https://id.example").audience("api").build().is_ok());
+/// assert_eq!(layer().issuer("https://id.example").build().unwrap_err().field(), "audience");
+/// ```
 #[must_use = "nothing is verified before the layer is built and added"]
 pub struct JwtVerifyBuilder<C> {
     draft: Draft,
     sources: Vec<Source>,
-    cookie_or_header: Result<(), ConfigError>,
+    /// The first name of a cookie or header that is none, kept until the layer is built.
+    misnamed: Result<(), ConfigError>,
     optional: bool,
     scope: Option<Box<str>>,
     realm: Option<Cow<'static, str>>,
@@ -37,7 +46,7 @@ impl<C> JwtVerifyBuilder<C> {
         Self {
             draft: Draft::new(keys),
             sources: Vec::new(),
-            cookie_or_header: Ok(()),
+            misnamed: Ok(()),
             optional: false,
             scope: None,
             realm: None,
@@ -169,7 +178,7 @@ impl<C> JwtVerifyBuilder<C> {
         let is_token =
             |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(is_token) {
-            self.cookie_or_header = Err(ConfigError::new(
+            self.misnamed = Err(ConfigError::new(
                 "cookie",
                 "not the name of a cookie (RFC 9110 §5.6.2)",
             ));
@@ -184,7 +193,7 @@ impl<C> JwtVerifyBuilder<C> {
             Ok(AUTHORIZATION) => self.sources.push(Source::Bearer),
             Ok(name) => self.sources.push(Source::Header(name)),
             Err(error) => {
-                self.cookie_or_header =
+                self.misnamed =
                     Err(ConfigError::new("header", "not the name of a header").caused_by(error));
             }
         }
@@ -227,7 +236,7 @@ impl<C> JwtVerifyBuilder<C> {
     /// an issuer is named twice, if secrets and public keys would share the layer, or if a scope is demanded of a layer
     /// that lets requests without a token pass.
     pub fn build(self) -> Result<JwtVerifyLayer<C>, ConfigError> {
-        self.cookie_or_header?;
+        self.misnamed?;
         if self.optional && self.scope.is_some() {
             return Err(ConfigError::new(
                 "scope",

@@ -14,8 +14,9 @@ use super::{
     verify::verify_at,
 };
 use crate::{
-    Clock, DefaultRefuse, Gated, Rejection, RejectionKind,
-    gate::{Entry, Step, Steps},
+    clock::Clock,
+    gate::{Entry, Gated, Step, Steps},
+    refuse::{DefaultRefuse, Rejection, RejectionKind},
     trace::event_info,
 };
 
@@ -30,6 +31,33 @@ use crate::{
 /// | two tokens, or `Bearer` without one | 400 `invalid_request` |
 /// | a bad token, for whatever reason | 401 `invalid_token`; the [`JwtError`] is the rejection's source |
 /// | a good one without the [`scope`](JwtVerifyBuilder::scope) | 403 `insufficient_scope` |
+///
+/// A service that verifies its identity provider's tokens, for signed-in users and visitors alike:
+///
+/// ```
+/// use portcullis::jwt::{Claims, JwtVerifyLayer, KeySet, VerifiedToken};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Mine {
+///     email: Option<String>,
+/// }
+///
+/// # let jwks = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+/// let layer = JwtVerifyLayer::<Mine>::new(KeySet::from_jwks(jwks)?)
+///     .issuer("https://id.example")
+///     .audience("api")
+///     .typ("JWT") // an issuer that does not know `at+jwt` yet
+///     .optional()
+///     .build()?;
+///
+/// fn greeting(extensions: &http::Extensions) -> String {
+///     let user = extensions.get::<VerifiedToken>().and_then(VerifiedToken::user);
+///     let email = extensions.get::<Claims<Mine>>().and_then(|claims| claims.email.as_deref());
+///     format!("hello {}", email.or(user).unwrap_or("visitor"))
+/// }
+/// # assert_eq!(greeting(&http::Extensions::new()), "hello visitor");
+/// # Ok::<_, portcullis::ConfigError>(())
+/// ```
 pub struct JwtVerifyLayer<C, R = DefaultRefuse> {
     shared: Arc<Shared<C>>,
     responder: R,
@@ -66,6 +94,10 @@ impl<C> JwtVerifyLayer<C> {
 }
 
 impl<C, R> JwtVerifyLayer<C, R> {
+    pub(super) fn gate(&self) -> JwtGate<C> {
+        JwtGate(Arc::clone(&self.shared))
+    }
+
     /// Answers refused requests with another responder.
     #[must_use]
     pub fn refuse_with<R2>(self, responder: R2) -> JwtVerifyLayer<C, R2> {
@@ -168,11 +200,7 @@ impl<C, R: Clone, S> Layer<S> for JwtVerifyLayer<C, R> {
     type Service = Gated<S, JwtGate<C>, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Gated::new(
-            inner,
-            JwtGate(Arc::clone(&self.shared)),
-            self.responder.clone(),
-        )
+        Gated::new(inner, self.gate(), self.responder.clone())
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
+use http::request;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+
+use crate::refuse::{Rejection, RejectionKind};
 
 /// A token that was verified, without the application's own claims: those are in [`Claims`](super::Claims).
 ///
@@ -12,6 +15,19 @@ use serde_json::value::RawValue;
 /// has the name of a user cannot satisfy.
 ///
 /// In the request's extensions behind a [`JwtVerifyLayer`](super::JwtVerifyLayer); a clone costs a counter.
+///
+/// ```
+/// use http::{Request, StatusCode};
+/// use portcullis::jwt::VerifiedToken;
+///
+/// fn close_account<B>(request: &Request<B>) -> StatusCode {
+///     match request.extensions().get::<VerifiedToken>() {
+///         Some(token) if token.user().is_some() && token.has_scopes("account:close") => StatusCode::OK,
+///         _ => StatusCode::FORBIDDEN,
+///     }
+/// }
+/// # assert_eq!(close_account(&Request::new(())), StatusCode::FORBIDDEN);
+/// ```
 #[derive(Clone)]
 pub struct VerifiedToken(Arc<Parts>);
 
@@ -248,6 +264,20 @@ impl JwtMark {
         }
     }
 
+    /// The token of the nearest layer that found one, for `layer`, which needs it.
+    pub(super) fn nearest<'h>(
+        head: &'h request::Parts,
+        layer: &str,
+    ) -> Result<&'h VerifiedToken, Rejection> {
+        let Some(mark) = head.extensions.get::<Self>() else {
+            let fix = format!("{layer} found no JwtVerifyLayer around it: add one outside of it");
+            let misplaced = Rejection::new(RejectionKind::Internal).code("jwt.misplaced_layer");
+            return Err(misplaced.caused_by(fix));
+        };
+        let nearest = mark.tokens().last();
+        nearest.ok_or_else(|| RejectionKind::MissingCredentials.into())
+    }
+
     /// With what one more layer found.
     pub(super) fn and(self, token: VerifiedToken) -> Self {
         match self {
@@ -258,5 +288,89 @@ impl JwtMark {
                 Self::Many(tokens)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Request;
+
+    use super::*;
+    use crate::{
+        gate::{Entry, Step, Steps},
+        jwt::{Grant, Issuer, JwtAlgorithm, JwtVerifyLayer, NoClaims, SigningKey},
+    };
+
+    fn pass(layer: &JwtVerifyLayer<NoClaims>, head: request::Parts) -> request::Parts {
+        match layer.gate().enter(head) {
+            Step::Now(Entry::Pass(head, ())) => head,
+            _ => panic!("refused"),
+        }
+    }
+
+    fn marked(head: &request::Parts) -> Vec<&str> {
+        let mark = head.extensions.get::<JwtMark>().expect("a mark");
+        mark.tokens().iter().map(VerifiedToken::iss).collect()
+    }
+
+    #[test]
+    fn every_layer_leaves_its_mark() {
+        let parties = [
+            "https://a.example",
+            "https://b.example",
+            "https://c.example",
+        ]
+        .map(|iss| {
+            let key = SigningKey::generate(JwtAlgorithm::EdDsa).expect("a key");
+            let layer = JwtVerifyLayer::<NoClaims>::new(key.verification_key())
+                .issuer(iss)
+                .audience("api")
+                .header(&iss[8..9])
+                .optional()
+                .build()
+                .expect("a layer");
+            let issuer = Issuer::new(key, iss)
+                .audience("api")
+                .lifetime(Duration::from_secs(60))
+                .build();
+            (
+                layer,
+                issuer
+                    .expect("an issuer")
+                    .mint(&Grant::user("u"))
+                    .expect("a token"),
+            )
+        });
+        let head = |with: &[usize]| {
+            let request = with.iter().fold(Request::builder(), |request, &at| {
+                request.header(["a", "b", "c"][at], parties[at].1.token())
+            });
+            let head = request.body(()).expect("a request").into_parts().0;
+            parties
+                .iter()
+                .fold(head, |head, (layer, _)| pass(layer, head))
+        };
+        assert!(marked(&head(&[])).is_empty());
+        assert_eq!(marked(&head(&[1])), ["https://b.example"]);
+        // All of them, outermost first; the nearest is the one in the extensions. A layer without a token takes nothing away.
+        let all = head(&[0, 1, 2]);
+        assert_eq!(
+            marked(&all),
+            [
+                "https://a.example",
+                "https://b.example",
+                "https://c.example"
+            ]
+        );
+        let two = head(&[0, 1]);
+        assert_eq!(marked(&two), ["https://a.example", "https://b.example"]);
+        assert_eq!(
+            two.extensions
+                .get::<VerifiedToken>()
+                .map(VerifiedToken::iss),
+            Some("https://b.example")
+        );
     }
 }

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{Engine as _, decoded_len_estimate, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::value::RawValue;
 
 use super::{
@@ -37,12 +37,14 @@ pub(super) struct Verified {
 /// Whether `token` is accepted under `rules` at `now_ms`, milliseconds since the Unix epoch.
 pub(super) fn verify_at(token: &[u8], rules: &Rules, now_ms: u64) -> Result<Verified, JwtError> {
     let signed = Signed::split(token, rules.max_size)?;
-    let header = decode(signed.header)?;
-    let header = Header::parse(&header)?;
-    right_type(header.typ.as_ref(), rules)?;
-    let issuer_index = signed.signer(&header, rules)?;
+    // One allocation for both: the header is not looked at again once it has named the key.
+    let longest = signed.header.len().max(signed.payload.len());
+    let mut payload = Vec::with_capacity(decoded_len_estimate(longest));
+    decode(signed.header, &mut payload)?;
+    let issuer_index = signer(&payload, &signed, rules)?;
 
-    let payload = decode(signed.payload)?;
+    payload.clear();
+    decode(signed.payload, &mut payload)?;
     let claims = Registered::parse(&payload, &rules.tenant_claim)?;
     right_issuer(&claims, rules, issuer_index)?;
     right_audience(&claims, rules)?;
@@ -50,6 +52,13 @@ pub(super) fn verify_at(token: &[u8], rules: &Rules, now_ms: u64) -> Result<Veri
     right_kind(&claims, rules)?;
     let parts = parts(&claims, rules, issuer_index, exp_ms)?;
     Ok(Verified { parts, payload })
+}
+
+/// The place of the issuer whose key the header names and whose key signed.
+fn signer(header: &[u8], signed: &Signed<'_>, rules: &Rules) -> Result<usize, JwtErrorKind> {
+    let header = Header::parse(header)?;
+    right_type(header.typ.as_ref(), rules)?;
+    signed.signer(&header, rules)
 }
 
 /// The three parts of a compact JWS (RFC 7515 §7.1).
@@ -91,7 +100,8 @@ impl<'t> Signed<'t> {
         if kid.is_some_and(|kid| kid.len() > LONGEST_KID) {
             return Err(UnknownKey);
         }
-        let signature = decode(self.signature)?;
+        let mut signature = Vec::new();
+        decode(self.signature, &mut signature)?;
         match kid {
             Some(kid) => self.signer_by_name(kid, algorithm, &signature, rules),
             None => self.only_signer(algorithm, &signature, rules),
@@ -147,8 +157,10 @@ impl<'t> Signed<'t> {
 }
 
 /// Base64url as RFC 7515 §2 has it: every value has exactly one text.
-fn decode(text: &[u8]) -> Result<Vec<u8>, JwtErrorKind> {
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| Malformed)
+fn decode(text: &[u8], into: &mut Vec<u8>) -> Result<(), JwtErrorKind> {
+    URL_SAFE_NO_PAD
+        .decode_vec(text, into)
+        .map_err(|_| Malformed)
 }
 
 /// RFC 8725 §3.11: what was made for another purpose is refused, whoever signed it.

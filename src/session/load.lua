@@ -1,10 +1,10 @@
 -- Reads a session and the cutoffs that apply to it, and records that it was used if that is due.
 -- KEYS: session, devices, device data, cutoffs. ARGV: how long a recorded use stays fresh, in milliseconds.
 -- Reply: the record, the cutoffs, how long ago the last recorded use was.
-local raw = get(KEYS[1])
+local raw = redis.call('GET', KEYS[1])
 local reply = { raw }
 for i = 4, #KEYS do reply[#reply + 1] = redis.call('GET', KEYS[i]) end
-if not raw then
+if not raw or not get(KEYS[1]) then
   reply[#reply + 1] = -1
   return reply
 end

@@ -48,12 +48,12 @@ mod handle;
 mod id;
 mod layer;
 mod login;
-mod memo;
 mod ops;
 mod record;
 mod require;
 mod state;
 mod twins;
+mod writing;
 
 #[cfg(test)]
 mod tests;
@@ -61,8 +61,9 @@ mod tests;
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
-pub use layer::{OnGone, SessionLayer, SessionLayerBuilder};
+pub use layer::{OnGone, OnLimit, SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
+pub use ops::Ended;
 pub use require::{RequireGate, RequireLayer, RequireLoginLayer, View};
 
 /// A stored session, made and used this much earlier; what cannot be read stays as it is.

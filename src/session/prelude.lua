@@ -42,17 +42,17 @@ local function parse(raw)
   return r
 end
 
--- A session that moved to another id leaves a mark for a while: '0' and the hash of the new id. To everybody it reads
--- as no session; only a logout that was sent with the old id follows it, and so ends what was moved meanwhile.
+-- A session that moved to another id leaves a mark for a while: '>' and the hash of the new id. One that was ended from
+-- elsewhere leaves '!' and why. To everybody they read as no session; only a logout that was sent with the old id follows it, and so ends what was moved meanwhile.
 local MARK_MS = 60000
 
 local function get(key)
   local raw = redis.call('GET', key)
-  if raw and string.sub(raw, 1, 1) == '0' then return false end
+  if raw and (string.sub(raw, 1, 1) == '>' or string.sub(raw, 1, 1) == '!') then return false end
   return raw
 end
 
-local function mark_moved(key, hash) redis.call('SET', key, '0' .. hash, 'PX', MARK_MS) end
+local function mark_moved(key, hash) redis.call('SET', key, '>' .. hash, 'PX', MARK_MS) end
 
 local CORRUPT = redis.error_reply('CORRUPT not a session record')
 

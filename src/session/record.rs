@@ -20,10 +20,8 @@ const VERSION: u8 = b'1';
 const FIXED: usize = 95;
 const TOUCHED: usize = 41;
 pub(super) const CHECK: usize = 8;
-/// The length of the hash that ends a key.
-pub(super) const HASH_CHARS: usize = 43;
 /// What begins with this byte is no record but the mark of a session that moved to another id; see `prelude.lua`.
-pub(super) const MOVED: u8 = b'0';
+pub(super) const MOVED: u8 = b'>';
 
 /// A record as it was read: the header decoded, the fields left where they are until somebody asks.
 #[derive(Clone)]
@@ -268,7 +266,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(
-            fields in prop::collection::vec((".{0,9}", ".{0,40}"), 0..8), user: String, now in 0_u64..1_000_000_000_000,
+            fields in prop::collection::btree_map(".{0,9}", ".{0,40}", 0..8), user: String, now in 0_u64..1_000_000_000_000,
         ) {
             let header = Header { user: user.into_bytes(), ..header() };
             let fields: Fields =

@@ -88,8 +88,12 @@ impl Store {
         let mut entries = match &self.0.backend {
             Backend::Memory(memory) => lock(memory).entries(),
             Backend::Link(_) | Backend::External(_) => {
-                let prefixes = [namespace.prefix(), namespace.blacklist_prefix()];
-                let args = prefixes.map(|prefix| Arg::from(prefix.to_owned()));
+                let prefixes = [
+                    namespace.prefix().to_owned(),
+                    namespace.blacklist_prefix().to_owned(),
+                    namespace.denied_sid(""),
+                ];
+                let args = prefixes.map(Arg::from);
                 let reply = self.run(Call::new(&DUMP, Vec::new(), args.into())).await?;
                 let entries = reply.into_list()?.into_iter().map(entry);
                 entries.collect::<Result<Vec<_>, _>>()?

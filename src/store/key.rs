@@ -51,6 +51,12 @@ impl Namespace {
         &self.blacklist
     }
 
+    /// The entry that denies all tokens of a login, under a prefix of its own: a `jti` may equal somebody's `sid`.
+    pub(crate) fn denied_sid(&self, sid: &str) -> Key {
+        let prefix = self.blacklist.strip_suffix(':').unwrap_or(&self.blacklist);
+        [prefix, "-sid:", sid].concat()
+    }
+
     /// `{prefix}{room}:{{tag}}:{rest}`.
     pub(crate) fn tagged(&self, room: &str, tag: &Tag, rest: &str) -> Key {
         let colon = if rest.is_empty() { "" } else { ":" };
@@ -100,7 +106,7 @@ fn check_prefix(field: &'static str, prefix: &str) -> Result<(), ConfigError> {
 
 /// Twelve bytes that co-locate keys, as 16 characters of base64url.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Tag([u8; Tag::CHARS]);
+pub(crate) struct Tag([u8; Self::CHARS]);
 
 impl Tag {
     pub(crate) const BYTES: usize = 12;

@@ -9,7 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map, hash_map::Entry as Slot};
 
-use super::operation::Fault;
+use super::Key;
+use super::operation::{Arg, Fault, Value};
 
 /// What one entry costs besides its bytes, roughly: two maps and what the allocator adds.
 const ENTRY_COST: usize = 256;
@@ -331,4 +332,19 @@ impl Memory {
             Some(_) => Err(Fault::Corrupt),
         }
     }
+}
+
+/// The twin of `MGET`: a key of another kind reads as missing, as in Redis.
+pub(crate) fn mget(memory: &mut Memory, _: u64, keys: &[Key], _: &[Arg]) -> Result<Value, Fault> {
+    let read = |key: &Key| match memory.get(key) {
+        Ok(Some(bytes)) => Value::bytes(bytes),
+        Ok(None) | Err(_) => Value::Nil,
+    };
+    Ok(Value::List(keys.iter().map(read).collect()))
+}
+
+/// The twin of `EXISTS`.
+pub(crate) fn exists(memory: &mut Memory, _: u64, keys: &[Key], _: &[Arg]) -> Result<Value, Fault> {
+    let found = keys.iter().filter(|key| memory.exists(key)).count();
+    Ok(Value::int(found as u64))
 }

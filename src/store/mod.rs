@@ -43,7 +43,7 @@ pub use builder::StoreBuilder;
 pub use check::{Finding, FindingKind};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use key::{Key, Namespace, Tag};
-pub(crate) use memory::Memory;
+pub(crate) use memory::{Memory, exists, mget};
 pub(crate) use operation::{Arg, Call, Fault, Operation, Value};
 pub(crate) use redis::Replies;
 pub(crate) use ride::{Rider, Rides};
@@ -67,6 +67,7 @@ struct Shared {
     namespace: Namespace,
     deadline: Duration,
     longest_credential: Duration,
+    access_token_life: Duration,
     clock: Clock,
     #[cfg(any(test, feature = "test-util"))]
     pause: Mutex<Option<PausePoint>>,
@@ -88,7 +89,6 @@ type PausePoint =
 
 impl Store {
     /// Settings first: prefix, deadline, TLS, limits.
-    #[must_use]
     pub fn builder() -> StoreBuilder {
         StoreBuilder::new()
     }
@@ -145,6 +145,15 @@ impl Store {
 
     pub(crate) fn longest_credential(&self) -> Duration {
         self.0.longest_credential
+    }
+
+    /// How long a login's access tokens are denied after it ended, leeway included; zero if there are none.
+    pub(crate) fn access_token_life(&self) -> Duration {
+        const LEEWAY: Duration = Duration::from_secs(61);
+        match self.0.access_token_life {
+            Duration::ZERO => Duration::ZERO,
+            life => life + LEEWAY,
+        }
     }
 
     /// The node's own time. Inside operations the store's time counts, not this.

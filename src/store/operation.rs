@@ -193,7 +193,7 @@ pub(crate) enum Value {
     Nil,
     Int(i64),
     Bytes(Vec<u8>),
-    List(Vec<Value>),
+    List(Vec<Self>),
 }
 
 impl Value {

@@ -9,13 +9,16 @@
 
 mod allocations;
 mod auto_traits;
+mod blacklist;
 mod house;
 mod jwt_attacks;
+mod jwt_budget;
 mod jwt_kit;
 mod jwt_layer;
 mod jwt_random;
 mod means;
 mod means_tests;
+mod processes;
 mod refusals;
 mod road;
 mod session;

@@ -146,6 +146,14 @@ fn other_lines() -> Vec<Line> {
             "this content type is not accepted here",
         ),
         line(
+            Kind::TooLarge,
+            (413, "8"),
+            None,
+            "too_large",
+            "Too large",
+            "the request would store or carry more than is allowed",
+        ),
+        line(
             Kind::Conflict,
             (409, "8"),
             None,

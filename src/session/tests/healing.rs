@@ -27,7 +27,7 @@ async fn a_trip_whose_scripts_are_gone_is_carried_out_once() {
     for (at, store) in [store, external].iter().enumerate() {
         let namespace = store.namespace();
         let id = SessionId::anonymous().unwrap();
-        let place = Place::new(namespace, &id, LIMIT);
+        let place = Place::new(store, &id, LIMIT);
         let long = life(Some(60_000), 600_000, false);
         store
             .run(place.create(&long, &Changes::default()))

@@ -32,5 +32,7 @@ fn new_user<'a>(tenant: &'a str, user: &'a str, sid: &'a str, life: Life) -> New
         life,
         meta: META,
         ahead_kept: KEPT,
+        most_devices: 0,
+        evict: true,
     }
 }

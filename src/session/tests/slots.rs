@@ -38,7 +38,9 @@ fn ids(namespace: &Namespace) -> Ids {
 
 /// Every call there is, for a session of this id.
 fn calls(namespace: &Namespace, id: &SessionId, old: Option<&SessionId>) -> Vec<Call> {
-    let place = Place::new(namespace, id, LIMIT);
+    // The keys of a call depend on the namespace of its store and on nothing else of it.
+    let store = crate::Store::memory();
+    let place = Place::new(&store, id, LIMIT);
     let changes = Changes::default();
     let user = new_user("", "alice", "sid", life(Some(1_000), 2_000, false));
     let raise = |key| cutoff::raise_call(namespace, key, KEPT);

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cutoff, device,
-    store::{Call, Content, Entry, Key, Memory, Namespace, Tag},
+    store::{Call, Content, Entry, Key, Memory, Namespace, Store, Tag},
 };
 
 /// SplitMix64: small, and the same everywhere for one seed.
@@ -54,6 +54,7 @@ const POOL: usize = 48;
 
 pub(super) struct Steps {
     pub(super) random: Random,
+    store: Store,
     namespace: Namespace,
     ids: Vec<SessionId>,
     pub(super) now: u64,
@@ -61,10 +62,11 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    pub(super) fn new(seed: u64, namespace: Namespace, now: u64) -> Self {
+    pub(super) fn new(seed: u64, store: Store, now: u64) -> Self {
         Self {
             random: Random(seed),
-            namespace,
+            namespace: store.namespace().clone(),
+            store,
             ids: vec![SessionId::anonymous().unwrap()],
             now,
             sids: 0,
@@ -76,8 +78,8 @@ impl Steps {
         self.pass_time();
         let id = *self.random.pick(&self.ids.clone());
         let changes = self.changes();
-        let namespace = self.namespace.clone();
-        let place = Place::new(&namespace, &id, LIMIT);
+        let store = self.store.clone();
+        let place = Place::new(&store, &id, LIMIT);
         match self.random.below(100) {
             0..12 => self.create(&changes),
             12..30 => self.login(&id, &changes),
@@ -140,7 +142,7 @@ impl Steps {
             self.remember(SessionId::anonymous().unwrap())
         };
         let life = self.life();
-        Place::new(&self.namespace, &id, LIMIT).create(&life, changes)
+        Place::new(&self.store, &id, LIMIT).create(&life, changes)
     }
 
     fn login(&mut self, old: &SessionId, changes: &Changes) -> Call {
@@ -151,9 +153,11 @@ impl Steps {
         self.remember(new);
         self.sids += 1;
         let sid = format!("sid-{}", self.sids);
-        let user = new_user(tenant, user, &sid, self.life());
+        let mut user = new_user(tenant, user, &sid, self.life());
+        user.most_devices = *self.random.pick(&[0, 0, 1, 3]);
+        user.evict = self.random.one_in(2);
         let old = (!self.random.one_in(3)).then_some(old);
-        Place::new(&self.namespace, &new, LIMIT).login(old, &user, changes)
+        Place::new(&self.store, &new, LIMIT).login(old, &user, changes)
     }
 
     fn raise(&mut self) -> Call {
@@ -225,7 +229,7 @@ impl Steps {
         let expected = match entry.key.split(':').nth(1) {
             Some("session") => {
                 return matches!(&entry.content, Content::Text(raw)
-                    if raw.first() == Some(&b'0') || super::super::record::Record::parse(raw.clone())
+                    if raw.first().is_some_and(|first| b">!".contains(first)) || super::super::record::Record::parse(raw.clone())
                         .is_some_and(|record| record.all_fields().is_ok()));
             }
             Some("cutoff") => {
