@@ -61,6 +61,7 @@
 
 mod algorithm;
 mod builder;
+mod cache;
 mod claims;
 mod error;
 mod grant;
@@ -70,6 +71,7 @@ mod jwk;
 mod key;
 mod keyset;
 mod layer;
+mod mark;
 mod members;
 mod pem;
 mod rules;
@@ -89,9 +91,9 @@ pub use issuer::{Issuer, IssuerBuilder, MintError, MintedToken};
 pub use key::JwtKey;
 pub use keyset::{KeySet, KeySetHandle, SkippedKey};
 pub use layer::{JwtGate, JwtVerifyLayer};
+#[cfg(feature = "blacklist")]
+pub(crate) use mark::JwtMark;
 pub use scope::{RequireScopeLayer, ScopeGate};
 pub use signing::SigningKey;
 pub use step_up::{StepUpGate, StepUpLayer};
-#[cfg(feature = "blacklist")]
-pub(crate) use token::JwtMark;
 pub use token::{AuthorizationDetail, SubjectKind, VerifiedToken};

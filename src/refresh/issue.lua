@@ -10,7 +10,8 @@ for i = 5, #KEYS do cutoff = math.max(cutoff, moment(KEYS[i])) end
 local auth = tonumber(ARGV[12])
 if auth == 0 then
   auth = math.max(now, cutoff + 1)
-elseif auth <= cutoff then
+elseif auth <= cutoff or not redis.call('ZSCORE', KEYS[2], ARGV[6]) then
+  -- The session it is for was ended since: a family now would outlive the end of its device.
   return { 'cut' }
 end
 local sid, names = ARGV[6], { ARGV[17], ARGV[18], ARGV[19], ARGV[20] }

@@ -27,12 +27,15 @@ pub(super) fn issue(
         return Err(Fault::Corrupt);
     };
     let cutoff = cutoff::largest(memory, cutoffs)?;
+    let sid = arg(args, 5)?.bytes();
+    let listed = memory.sorted_score(zset, &sid)?.is_some();
     let auth = match arg(args, 11)?.int()? {
         0 => cutoff.map_or(now, |cutoff| now.max(cutoff + 1)),
-        auth if cutoff.is_some_and(|cutoff| auth <= cutoff) => return Ok(reply(["cut"])),
+        auth if !listed || cutoff.is_some_and(|cutoff| auth <= cutoff) => {
+            return Ok(reply(["cut"]));
+        }
         auth => auth,
     };
-    let sid = arg(args, 5)?.bytes();
     let room = Room {
         limit: arg(args, 14)?.int()?,
         evict: arg(args, 15)?.int()? == 1,

@@ -13,6 +13,7 @@ mod blacklist;
 mod house;
 mod jwt_attacks;
 mod jwt_budget;
+mod jwt_cache;
 mod jwt_kit;
 mod jwt_layer;
 mod jwt_random;
