@@ -1,6 +1,6 @@
--- Starts a refresh family. KEYS: family, devices, device data, the moment ahead, cutoffs (the user's first).
+-- Starts a refresh family. KEYS: family, devices, device data, the latest moment, cutoffs (the user's first).
 -- ARGV: hash of the token, id of the key, epoch, tenant, user, sid, client, scope, resource, idle, absolute,
--- when the user authenticated (0: now), data about the device, how long the moment ahead is kept, most devices, evict?,
+-- when the user authenticated (0: now), data about the device, how long the latest moment is kept, most devices, evict?,
 -- the names for `kill`.
 -- Reply: 'ok', when the user authenticated, when the family ends; or 'cut', or 'full'.
 local t = redis.call('TIME')
@@ -30,8 +30,7 @@ local session = string.rep('-', 43)
 local known = redis.call('HGET', KEYS[3], sid)
 if known then session = string.sub(known, 1, 43) end
 index_put(KEYS[2], KEYS[3], sid, expires, session .. string.format('%015.0f', auth) .. ARGV[13])
-if auth > now then
-  local ahead = math.max(auth, moment(KEYS[4]))
-  redis.call('SET', KEYS[4], number(ahead), 'PXAT', number(ahead + tonumber(ARGV[14])))
+if auth > moment(KEYS[4]) then
+  redis.call('SET', KEYS[4], number(auth), 'PXAT', number(auth + tonumber(ARGV[14])))
 end
 return { 'ok', number(auth), number(absolute) }

@@ -226,7 +226,7 @@ impl<'a> Place<'a> {
         let mut keys = vec![from.key(), self.key()];
         keys.extend(self.devices());
         keys.extend(from.devices());
-        keys.push(cutoff::ahead_key(self.namespace));
+        keys.push(cutoff::latest_key(self.namespace));
         keys.extend(self.cutoffs());
         keys.push(from.user_cutoff());
         let mut args = vec![

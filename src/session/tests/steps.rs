@@ -210,7 +210,7 @@ impl Steps {
                 .random
                 .pick(&device::keys(&self.namespace, &tag))
                 .clone(),
-            2 => cutoff::ahead_key(&self.namespace),
+            2 => cutoff::latest_key(&self.namespace),
             _ => self.random.pick(&self.ids).key(&self.namespace),
         }
     }
