@@ -17,7 +17,7 @@ use http::{
 };
 use time::OffsetDateTime;
 
-use crate::{ConfigError, clock::millis};
+use crate::{clock::millis, error::ConfigError};
 
 /// More cookies of one name than this are somebody's attack; each one costs a MAC check.
 const MOST_CANDIDATES: usize = 4;

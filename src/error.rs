@@ -22,7 +22,11 @@ pub struct ConfigError {
 impl ConfigError {
     /// `message` says what is wrong and what to do about it, in lower case and without a full stop.
     pub(crate) fn new(field: &'static str, message: impl Into<Box<str>>) -> Self {
-        Self { field, message: message.into(), source: None }
+        Self {
+            field,
+            message: message.into(),
+            source: None,
+        }
     }
 
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

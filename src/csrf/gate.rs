@@ -241,7 +241,7 @@ fn rejection(denied: Denied) -> Rejection {
             RejectionKind::BadRequest
         }
         Denied::PreflightExempt => RejectionKind::UnsupportedMediaType,
-        Denied::FormTooLarge => RejectionKind::ContentTooLarge,
+        Denied::FormTooLarge => RejectionKind::TooLarge,
         _ => RejectionKind::Csrf,
     };
     Rejection::new(kind)

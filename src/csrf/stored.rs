@@ -4,14 +4,15 @@
 //! under every id; it ends at the session's absolute timeout at the latest. It makes no token without the key ring.
 
 use crate::{
+    cutoff,
     secret::{decode_exact, encode, random_bytes},
-    session::{CsrfPlace, PRELUDE, deadline_of},
+    session::{CsrfPlace, PRELUDE, deadline_of, is_mark},
     store::{Arg, Call, Fault, Key, Memory, Operation, StoreError, StoreErrorKind, Value},
 };
 
 static SECRET: Operation = Operation::script(
     "csrf.secret",
-    &[PRELUDE, include_str!("secret.lua")],
+    &[cutoff::LUA, PRELUDE, include_str!("secret.lua")],
     on_memory,
 );
 
@@ -46,18 +47,18 @@ fn on_memory(memory: &mut Memory, _: u64, keys: &[Key], args: &[Arg]) -> Result<
     let ([secret, session], [new]) = (keys, args) else {
         return Err(Fault::Corrupt);
     };
-    if !memory.exists(session) {
+    let raw = memory.get(session)?.filter(|raw| !is_mark(raw));
+    let Some(raw) = raw.map(<[u8]>::to_vec) else {
         memory.delete(secret);
         return Ok(Value::Nil);
-    }
+    };
     let new = new.bytes();
     match memory.get(secret)? {
         Some(stored) => return Ok(Value::bytes(stored)),
         None if new.is_empty() => return Ok(Value::Nil),
         None => {}
     }
-    let raw = memory.get(session)?.ok_or(Fault::Corrupt)?;
-    let deadline = deadline_of(raw).ok_or(Fault::Corrupt)?;
+    let deadline = deadline_of(&raw).ok_or(Fault::Corrupt)?;
     memory.set(secret, new.to_vec(), Some(deadline))?;
     Ok(Value::Bytes(new.into_owned()))
 }

@@ -27,7 +27,11 @@ use crate::{
     store::{Arg, Call, Fault, Key, Memory, Namespace, Operation, Store, StoreError, Tag, Value},
 };
 
-static RAISE: Operation = Operation::script("cutoff.raise", &[include_str!("raise.lua")], raise);
+/// The shared beginning of scripts that read cutoffs.
+pub(crate) const LUA: &str = include_str!("moment.lua");
+
+static RAISE: Operation =
+    Operation::script("cutoff.raise", &[LUA, include_str!("raise.lua")], raise);
 
 /// Ends everything of a user, a tenant or everyone that was authenticated before now: sessions at once on every
 /// instance, tokens within the bound of the layer that checks them.
@@ -62,6 +66,17 @@ impl Cutoffs {
         self.raise(user_key(namespace, &tag)).await
     }
 
+    /// As [`user`](Self::user), for the subject of another issuer than the layer's first: `iss` and `sub` as in its tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`user`](Self::user).
+    pub async fn subject(&self, iss: &str, tenant: &str, sub: &str) -> Result<u64, StoreError> {
+        let namespace = self.store.namespace();
+        let tag = namespace.user_tag(iss, tenant, sub);
+        self.raise(user_key(namespace, &tag)).await
+    }
+
     /// Ends everything of one tenant; returns and fails as [`user`](Self::user) does.
     ///
     /// # Errors
@@ -83,13 +98,17 @@ impl Cutoffs {
     }
 
     async fn raise(&self, key: Key) -> Result<u64, StoreError> {
-        let ahead = ahead_key(self.store.namespace());
         let kept = millis(self.store.longest_credential());
-        let call = Call::new(&RAISE, vec![key, ahead], vec![kept.into()]);
+        let call = raise_call(self.store.namespace(), key, kept);
         let cutoff = self.store.run(call).await?.number()?;
         crate::trace::event_info!(event = "cutoff.raised", cutoff, "a cutoff was raised");
         Ok(cutoff)
     }
+}
+
+/// Raises the cutoff under `key`, to be kept for `kept` milliseconds.
+pub(crate) fn raise_call(namespace: &Namespace, key: Key, kept: u64) -> Call {
+    Call::new(&RAISE, vec![key, ahead_key(namespace)], vec![kept.into()])
 }
 
 pub(crate) fn user_key(namespace: &Namespace, tag: &Tag) -> Key {
@@ -128,8 +147,16 @@ pub(crate) fn read(memory: &Memory, key: &str) -> Result<Option<u64>, Fault> {
     let Some(text) = memory.get(key)? else {
         return Ok(None);
     };
+    // As in `moment.lua`.
+    let is_moment = (1..=15).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
     let moment = std::str::from_utf8(text)
         .ok()
         .and_then(|text| text.parse().ok());
-    moment.map(Some).ok_or(Fault::Corrupt)
+    moment.filter(|_| is_moment).map(Some).ok_or(Fault::Corrupt)
+}
+
+/// The largest of the cutoffs under these keys, for the Rust halves.
+pub(crate) fn largest(memory: &Memory, keys: &[Key]) -> Result<Option<u64>, Fault> {
+    keys.iter()
+        .try_fold(None, |largest, key| Ok(largest.max(read(memory, key)?)))
 }

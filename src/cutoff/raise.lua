@@ -2,8 +2,7 @@
 -- KEYS: the cutoff, the latest moment ever handed out ahead of time. ARGV: how long to keep it, in milliseconds.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local old = tonumber(redis.call('GET', KEYS[1]) or '-1')
-local ahead = tonumber(redis.call('GET', KEYS[2]) or '0')
+local old, ahead = moment(KEYS[1]), moment(KEYS[2])
 local cutoff = math.max(now, old + 1, ahead)
 local text = string.format('%.0f', cutoff)
 redis.call('SET', KEYS[1], text, 'PXAT', string.format('%.0f', cutoff + tonumber(ARGV[1])))

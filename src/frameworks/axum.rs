@@ -55,29 +55,25 @@ use crate::{
 
 /// A refusal of an extractor: as [`DefaultRefuse`] writes it, in the protocol of the request.
 #[derive(Debug)]
-pub struct Denied {
-    refused: Refused,
-    rejection: Rejection,
-}
+pub struct Denied(Box<(Refused, Rejection)>);
 
 impl Denied {
     fn new(parts: &Parts, rejection: impl Into<Rejection>) -> Self {
-        Self {
-            refused: Refused::from(Protocol::of(&parts.headers)),
-            rejection: rejection.into(),
-        }
+        let refused = Refused::from(Protocol::of(&parts.headers));
+        Self(Box::new((refused, rejection.into())))
     }
 
     /// Why the request was refused.
     #[must_use]
     pub fn rejection(&self) -> &Rejection {
-        &self.rejection
+        &self.0.1
     }
 }
 
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
-        respond(&DefaultRefuse::new(), self.refused, self.rejection)
+        let (refused, rejection) = *self.0;
+        respond(&DefaultRefuse::new(), refused, rejection)
     }
 }
 

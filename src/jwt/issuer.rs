@@ -10,7 +10,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Grant, SigningKey};
-use crate::{Clock, ConfigError, clock::millis, secret};
+use crate::{
+    clock::{Clock, millis},
+    error::ConfigError,
+    secret,
+};
 
 /// Longer tokens are not accepted by a layer with default rules, nor by many proxies.
 const LARGEST_TOKEN: usize = 8 * 1024;
@@ -72,6 +76,12 @@ impl Issuer {
             lifetime: Duration::from_secs(10 * 60),
             clock: Clock::system(),
         }
+    }
+
+    /// How long its tokens live.
+    #[cfg(feature = "refresh")]
+    pub(crate) fn lifetime(&self) -> Duration {
+        self.lifetime
     }
 
     /// A token for this grant, valid from now on.

@@ -173,22 +173,34 @@ impl<'a> Visitor<'a> for Walk {
     }
 }
 
-/// The names of one object so far.
-#[derive(Default)]
+/// The names of one object so far. The first ones need no allocation.
 struct Names<'a> {
-    few: Vec<Text<'a>>,
+    few: [Text<'a>; FEW],
+    len: usize,
     many: HashSet<Text<'a>>,
+}
+
+impl Default for Names<'_> {
+    fn default() -> Self {
+        Self {
+            few: std::array::from_fn(|_| Text(Cow::Borrowed(""))),
+            len: 0,
+            many: HashSet::default(),
+        }
+    }
 }
 
 impl<'a> Names<'a> {
     fn add<E: serde::de::Error>(&mut self, name: Text<'a>) -> Result<(), E> {
-        let fresh = if self.few.len() < FEW {
-            let fresh = !self.few.contains(&name);
-            self.few.push(name);
-            fresh
-        } else {
-            !self.few.contains(&name) && self.many.insert(name)
-        };
+        let (taken, free) = self.few.split_at_mut(self.len);
+        let mut fresh = !taken.contains(&name);
+        match free.first_mut() {
+            Some(place) => {
+                *place = name;
+                self.len += 1;
+            }
+            None => fresh &= self.many.insert(name),
+        }
         if fresh { Ok(()) } else { Err(E::custom(TWICE)) }
     }
 }

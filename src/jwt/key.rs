@@ -15,7 +15,7 @@ use jsonwebtoken::{
 };
 
 use super::{JwtAlgorithm, algorithm::Family, jwk, pem};
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// See rule 4.
 pub(super) static PROVIDER: &CryptoProvider = &aws_lc::DEFAULT_PROVIDER;
@@ -302,4 +302,34 @@ fn point_len(algorithm: JwtAlgorithm) -> usize {
 fn without_leading_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|&&byte| byte == 0).count();
     &number[zeros..]
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    use super::*;
+
+    /// RFC 8037, appendix A.4: its payload is text, so it can be tried on the key only.
+    #[test]
+    fn the_signature_of_rfc_8037_is_accepted() {
+        let key =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        let key = JwtKey::from_jwk(key).expect("the key of the RFC");
+        let message = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+        let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+        let mut signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
+        assert!(key.verify(message, &signature));
+        signature[0] ^= 1;
+        assert!(!key.verify(message, &signature));
+    }
+
+    /// The backend is asked nothing about lengths and zeros that it might one day be lenient about.
+    #[test]
+    fn signatures_of_another_length_never_reach_the_backend() {
+        let key = JwtKey::secret(JwtAlgorithm::Hs256, [7; 32]).expect("a key");
+        for len in [0, 1, 31, 33, 64] {
+            assert!(!key.verify(b"m", &vec![0; len]));
+        }
+    }
 }

@@ -17,7 +17,7 @@ use super::{
     key::{PROVIDER, checked_kid, checked_secret, needs_secret},
     pem,
 };
-use crate::{ConfigError, secret::random_bytes};
+use crate::{error::ConfigError, secret::random_bytes};
 
 /// A key that signs tokens of exactly one algorithm.
 ///

@@ -1,6 +1,6 @@
 //! The decision of the session layer: which session a request has, and what its response says about it.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL, request, response};
 
@@ -22,6 +22,12 @@ use crate::{
 #[derive(Clone)]
 pub struct SessionGate {
     config: Arc<Config>,
+}
+
+impl fmt::Debug for SessionGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionGate").finish_non_exhaustive()
+    }
 }
 
 impl SessionGate {
@@ -66,6 +72,7 @@ impl Steps for SessionGate {
 }
 
 /// What is left to do when the handler has answered.
+#[derive(Debug)]
 pub struct Leaving(Session);
 
 impl Exit for Leaving {
@@ -131,7 +138,7 @@ fn write_headers(session: &Session, head: &mut response::Parts) {
         }
         // The builder has checked the name, and an id is short.
         Err(error) => {
-            event_error!(event = "session.cookie", %error, "a session cookie could not be written")
+            event_error!(event = "session.cookie", %error, "a session cookie could not be written");
         }
     }
 }

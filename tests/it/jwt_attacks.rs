@@ -214,6 +214,8 @@ fn r59_one_key_has_one_algorithm() {
         Signer::es256().jwk(r#","alg":"RS256""#),
         Signer::es256().jwk(r#","alg":"HS256""#),
         Signer::ed25519().jwk(r#","alg":"ES256""#),
+        // Members of two kinds of key in one: the curve says which it is.
+        Signer::es256().jwk(&format!(r#","alg":"HS256","k":"{}""#, b64(SECRET))),
         Signer::hs256().jwk("").replace("HS256", "RS256"),
         Signer::hs256().jwk("").replace(r#""alg":"HS256","#, ""),
         Signer::rsa("RSA-OAEP").jwk(""),
@@ -391,6 +393,7 @@ fn r61_a_bad_key_is_left_out_and_the_others_stay() {
         "<html>".to_owned(),
         "[]".to_owned(),
         " ".repeat(1024 * 1024 + 1),
+        format!(r#"{{"keys":[{}]}}"#, vec![good.jwk(""); 257].join(",")),
     ] {
         assert!(KeySet::from_jwks(&text).is_err());
     }

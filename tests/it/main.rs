@@ -9,14 +9,19 @@
 
 mod allocations;
 mod auto_traits;
+mod blacklist;
 mod csrf;
 mod house;
 mod jwt_attacks;
+mod jwt_budget;
+mod jwt_cache;
 mod jwt_kit;
 mod jwt_layer;
 mod jwt_random;
 mod means;
 mod means_tests;
+mod processes;
 mod refusals;
 mod road;
 mod session;
+mod store;

@@ -146,20 +146,20 @@ fn other_lines() -> Vec<Line> {
             "this content type is not accepted here",
         ),
         line(
+            Kind::TooLarge,
+            (413, "8"),
+            None,
+            "too_large",
+            "Too large",
+            "the request would store or carry more than is allowed",
+        ),
+        line(
             Kind::BadRequest,
             (400, "3"),
             None,
             "bad_request",
             "Bad request",
             "the request is malformed",
-        ),
-        line(
-            Kind::ContentTooLarge,
-            (413, "8"),
-            None,
-            "content_too_large",
-            "Content too large",
-            "the body is larger than what is accepted here",
         ),
         line(
             Kind::Conflict,

@@ -1,6 +1,6 @@
 //! Sessions from outside, over the in-memory store and over Redis.
 
-mod bench;
+pub mod bench;
 mod cookies;
 mod cutoffs;
 mod guards;
