@@ -70,6 +70,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `session` | yes | [`session`]: the layer, the handle, login guards |
+//! | `csrf` | yes | [`csrf`]: who caused a request, tokens and forms |
 //! | `jwt` | yes | [`jwt`]: verification of access tokens |
 //! | `blacklist` | yes | [`blacklist`]: tokens that stop working at once |
 //! | `axum` | | [`frameworks::axum`]: extractors |

@@ -215,7 +215,7 @@ impl Inner {
     /// That of the visitor, made if there is none.
     fn pre_session(&self) -> Result<PreSession, CsrfError> {
         let mut state = self.state();
-        if let Some(pre) = state.made.or(self.carried.visitors()) {
+        if let Some(pre) = state.made.or_else(|| self.carried.visitors()) {
             return Ok(pre);
         }
         if state.closed {
@@ -243,7 +243,7 @@ impl Inner {
         } = self.carried;
         let removal = || self.config.cookie.removal();
         match after {
-            CsrfAfter::Made(session) => match made.or(self.carried.visitors()) {
+            CsrfAfter::Made(session) => match made.or_else(|| self.carried.visitors()) {
                 Some(pre) => self.set(&pre, Some(&session)),
                 None => (present && !(with == Some(session) && ours.is_some())).then(removal),
             },

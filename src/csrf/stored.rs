@@ -27,6 +27,8 @@ pub(super) fn make(place: &CsrfPlace) -> Result<Call, getrandom::Error> {
 }
 
 fn call(place: &CsrfPlace, new: String) -> Call {
+    // The layer is built without the store, so connections learn of the script at its first use.
+    place.store.register(&[&SECRET]);
     let keys = vec![place.secret.clone(), place.session.clone()];
     Call::new(&SECRET, keys, vec![new.into()])
 }

@@ -6,7 +6,7 @@
 use super::{Session, id::SessionId, state::State};
 use crate::{
     secret::sha256_of_parts,
-    store::{Key, Store},
+    store::{Key, Namespace, Store},
 };
 
 /// A hash of a session's id.
@@ -67,7 +67,7 @@ impl Session {
         let namespace = store.namespace();
         Some(CsrfPlace {
             session: id.key(namespace),
-            secret: namespace.tagged("csrf", &id.tag(), &id.hash()),
+            secret: id.csrf_key(namespace),
             store: store.clone(),
         })
     }
@@ -78,6 +78,10 @@ impl SessionId {
     fn csrf_binding(&self) -> CsrfBinding {
         sha256_of_parts(&[b"csrf binding", self.as_bytes()])
     }
+
+    fn csrf_key(&self, namespace: &Namespace) -> Key {
+        namespace.tagged("csrf", &self.tag(), &self.hash())
+    }
 }
 
 fn planned(state: &mut State) -> Result<CsrfBinding, getrandom::Error> {
@@ -86,4 +90,30 @@ fn planned(state: &mut State) -> Result<CsrfBinding, getrandom::Error> {
         None => *state.planned.insert(SessionId::anonymous()?),
     };
     Ok(id.csrf_binding())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::slot;
+
+    #[test]
+    fn the_secret_lies_in_the_slot_of_its_session() {
+        let namespace = Namespace::new("portcullis:", "jwt:blacklist:").expect("good prefixes");
+        let tag = namespace.user_tag("", "", "alice");
+        let user = SessionId::of_user(&tag, None).expect("randomness");
+        for id in [user, SessionId::anonymous().expect("randomness")] {
+            let (session, secret) = (id.key(&namespace), id.csrf_key(&namespace));
+            assert_ne!(session, secret);
+            assert_eq!(slot(&session), slot(&secret));
+        }
+    }
+
+    #[test]
+    fn a_binding_is_of_one_id_and_is_not_its_name_in_the_store() {
+        let id = SessionId::anonymous().expect("randomness");
+        let next = id.successor().expect("randomness");
+        assert_ne!(id.csrf_binding(), next.csrf_binding());
+        assert_ne!(crate::secret::encode(id.csrf_binding()), id.hash());
+    }
 }

@@ -69,7 +69,7 @@ where
         let rest = self
             .rest
             .as_ref()
-            .map_or(SizeHint::with_exact(0), Body::size_hint);
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(read));
         if let Some(upper) = rest.upper() {

@@ -63,8 +63,8 @@ impl Site {
         let server = match on {
             On::Axum => axum_site(listener, csrf, sessions, &calls),
             On::AxumForms => axum_site(listener, csrf.form(), sessions, &calls),
-            On::Hyper => hyper_site(listener, csrf, sessions, &calls),
-            On::HyperForms => hyper_form_site(listener, csrf.form(), sessions, &calls),
+            On::Hyper => hyper_site(listener, &csrf, &sessions, &calls),
+            On::HyperForms => hyper_form_site(listener, &csrf.form(), &sessions, &calls),
         };
         Self {
             url: format!("http://127.0.0.1:{port}"),
@@ -119,8 +119,8 @@ where
 
 fn hyper_site(
     listener: TcpListener,
-    csrf: CsrfLayer,
-    sessions: SessionLayer,
+    csrf: &CsrfLayer,
+    sessions: &SessionLayer,
     calls: &Arc<AtomicUsize>,
 ) -> JoinHandle<()> {
     let inner = counted::<Incoming>(calls);
@@ -129,8 +129,8 @@ fn hyper_site(
 
 fn hyper_form_site(
     listener: TcpListener,
-    csrf: CsrfFormLayer,
-    sessions: SessionLayer,
+    csrf: &CsrfFormLayer,
+    sessions: &SessionLayer,
     calls: &Arc<AtomicUsize>,
 ) -> JoinHandle<()> {
     let inner = counted::<portcullis::csrf::FormBody<Incoming>>(calls);
