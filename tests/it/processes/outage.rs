@@ -196,7 +196,8 @@ fn check_users(outage: Outage, seen: &[Seen], from: Instant, until: Instant) {
 fn check_afterwards(outage: Outage, users: &[Seen], fine_from: Instant) {
     let after: Vec<_> = users.iter().filter(|seen| seen.at > fine_from).collect();
     let failed = after.iter().filter(|seen| seen.answer.status != 200);
-    let (slow, told): (Vec<_>, Vec<_>) = failed.partition(|seen| seen.took >= DEADLINE);
+    let (slow, told): (Vec<&Seen>, Vec<&Seen>) =
+        failed.copied().partition(|seen| seen.took >= DEADLINE);
     assert!(
         told.is_empty() && slow.len() <= after.len() / 20,
         "{outage:?}: {:?}, and {} of {} too late",
