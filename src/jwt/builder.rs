@@ -174,9 +174,9 @@ impl<C> JwtVerifyBuilder<C> {
     /// How many verified tokens are remembered at most, and in how many bytes; default 10 000 and 16 MiB. Tokens in use
     /// stay, others make room. See [`JwtVerifyLayer`].
     ///
-    /// One token takes about 600 bytes and twice the length of its claims' text, counted with an estimate for what `C`
-    /// holds on the heap: the length of that text. The limits are shared out to up to 16 parts, and a token that would take
-    /// more than a part (1 MiB by default) is not remembered.
+    /// A token counts with about 500 bytes, with its strings, and with the length of its claims' text, which stands for what
+    /// `C` holds on the heap. The limits are shared out to up to 16 parts, and a token that would take more than a part
+    /// (1 MiB by default) is not remembered.
     pub fn cache_limits(mut self, tokens: usize, bytes: usize) -> Self {
         self.cache_limits = Some(Limits {
             entries: tokens,

@@ -115,14 +115,18 @@ impl TokenCache {
             ConfigError::new("cache_limits", "the operating system gave no random bytes")
                 .caused_by(error)
         })?;
+        Ok(Self::seeded(random, fingerprint, limits))
+    }
+
+    fn seeded(random: [u8; 32], fingerprint: &[u8; 32], limits: Limits) -> Self {
         let shards = limits.shards();
-        Ok(Self {
+        Self {
             prefix: Sha256::new_with_prefix(random).chain_update(fingerprint),
             epoch: AtomicU64::new(0),
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             limits,
             share: limits.share(shards),
-        })
+        }
     }
 
     /// The name of `token` under keys of these generations: as many as at every other call, so that the token begins at
@@ -352,14 +356,13 @@ mod tests {
     // Fails if: a name leaves out the generations, their order, the rules or the cache's own bytes.
     #[test]
     fn every_part_is_in_the_name() {
+        let seeded = |random, fingerprint| {
+            TokenCache::seeded([random; 32], &[fingerprint; 32], Limits::default())
+        };
         let (one, other) = (cache(10, 1 << 20), cache(10, 1 << 20));
         let name = |cache: &TokenCache, token: &[u8], generations: [u64; 2]| {
             cache.name(token, generations.into_iter()).digest.0
         };
-        let mut other_rules = cache(10, 1 << 20);
-        other_rules.prefix = Sha256::new_with_prefix([1; 32]).chain_update([8; 32]);
-        let mut same_bytes = cache(10, 1 << 20);
-        same_bytes.prefix = Sha256::new_with_prefix([1; 32]).chain_update([7; 32]);
         let names = [
             name(&one, b"a", [1, 2]),
             name(&one, b"b", [1, 2]),
@@ -368,8 +371,8 @@ mod tests {
             name(&one, b"a", [1, 3]),
             name(&one, b"a", [0, 3]),
             name(&other, b"a", [1, 2]),
-            name(&other_rules, b"a", [1, 2]),
-            name(&same_bytes, b"a", [1, 2]),
+            name(&seeded(1, 7), b"a", [1, 2]),
+            name(&seeded(1, 8), b"a", [1, 2]),
         ];
         for (at, name) in names.iter().enumerate() {
             assert!(!names[..at].contains(name), "{at}");
