@@ -8,6 +8,7 @@ use tower_layer::Layer;
 
 use super::{
     Claims, JwtError, JwtErrorKind, JwtVerifyBuilder, KeySetHandle, SubjectKind, VerifiedToken,
+    claims::Absent,
     rules::Rules,
     source::{self, Source},
     token::JwtMark,
@@ -167,8 +168,11 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
         {
             return Err(self.refusal(RejectionKind::InsufficientScope).scope(scope));
         }
-        let mark = head.extensions.remove::<JwtMark>().unwrap_or(JwtMark::None);
-        head.extensions.insert(mark.and(token.clone()));
+        let mark = match head.extensions.remove::<JwtMark>() {
+            Some(mark) => mark.and(token.clone()),
+            None => JwtMark::One(token.clone()),
+        };
+        head.extensions.insert(mark);
         head.extensions.insert(token);
         head.extensions.insert(claims);
         Ok(())
@@ -178,7 +182,12 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
         if !self.optional {
             return Err(self.refusal(RejectionKind::MissingCredentials));
         }
-        head.extensions.get_or_insert_with(|| JwtMark::None);
+        let mark = head.extensions.get::<JwtMark>();
+        if mark.is_none_or(|mark| mark.tokens().is_empty()) {
+            let realm = self.realm.clone();
+            head.extensions.insert(JwtMark::None { realm });
+        }
+        head.extensions.insert(Absent::<C>::new());
         Ok(())
     }
 

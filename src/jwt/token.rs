@@ -1,12 +1,15 @@
 //! What the other layers and the handlers read of a verified token.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::request;
+use http::Extensions;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::refuse::{Rejection, RejectionKind};
+use crate::{
+    refuse::{Rejection, RejectionKind},
+    trace::event_error,
+};
 
 /// A token that was verified, without the application's own claims: those are in [`Claims`](super::Claims).
 ///
@@ -74,6 +77,42 @@ pub(super) struct Span {
 impl VerifiedToken {
     pub(super) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// The token of a request, for handlers that act for somebody; axum's and tonic's have shorter ways.
+    ///
+    /// ```
+    /// use portcullis::{Rejection, RejectionKind, jwt::VerifiedToken};
+    ///
+    /// fn hello(request: &http::Request<()>) -> Result<String, Rejection> {
+    ///     let token = VerifiedToken::required(request.extensions())?;
+    ///     Ok(format!("hello {}", token.user().unwrap_or("client")))
+    /// }
+    ///
+    /// // A handler without the layer is a fault of this side, not of the client.
+    /// let refused = hello(&http::Request::new(())).unwrap_err();
+    /// assert_eq!((refused.kind(), refused.reason_code()), (RejectionKind::Internal, "jwt_layer_missing"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MissingCredentials`](RejectionKind::MissingCredentials) without a token, which an
+    /// [`optional`](super::JwtVerifyBuilder::optional) layer lets pass; [`Internal`](RejectionKind::Internal) without a
+    /// layer.
+    pub fn required(extensions: &Extensions) -> Result<Self, Rejection> {
+        JwtMark::nearest(extensions, "a handler").cloned()
+    }
+
+    /// The same for handlers that serve visitors as well: `None` without a token.
+    ///
+    /// # Errors
+    ///
+    /// [`Internal`](RejectionKind::Internal) without a layer.
+    pub fn optional(extensions: &Extensions) -> Result<Option<Self>, Rejection> {
+        Ok(JwtMark::of(extensions, "a handler")?
+            .tokens()
+            .last()
+            .cloned())
     }
 
     /// Who issued the token; empty only under
@@ -246,8 +285,8 @@ impl AuthorizationDetail {
 /// A layer that needs a verified token and finds no mark is misplaced; that is not the same as no token.
 #[derive(Clone, Debug)]
 pub(crate) enum JwtMark {
-    /// A layer was passed, and no token was there.
-    None,
+    /// A layer was passed, and no token was there; a refusal further inside names the protection space of that layer.
+    None { realm: Option<Cow<'static, str>> },
     /// The usual case.
     One(VerifiedToken),
     /// Several layers each verified a token of their own, outermost first.
@@ -258,30 +297,51 @@ impl JwtMark {
     /// All verified tokens of the request, outermost layer first. Whoever revokes must ask about each of them.
     pub(crate) fn tokens(&self) -> &[VerifiedToken] {
         match self {
-            Self::None => &[],
+            Self::None { .. } => &[],
             Self::One(token) => std::slice::from_ref(token),
             Self::Many(tokens) => tokens,
         }
     }
 
-    /// The token of the nearest layer that found one, for `layer`, which needs it.
-    pub(super) fn nearest<'h>(
-        head: &'h request::Parts,
-        layer: &str,
-    ) -> Result<&'h VerifiedToken, Rejection> {
-        let Some(mark) = head.extensions.get::<Self>() else {
-            let fix = format!("{layer} found no JwtVerifyLayer around it: add one outside of it");
-            let misplaced = Rejection::new(RejectionKind::Internal).code("jwt.misplaced_layer");
-            return Err(misplaced.caused_by(fix));
-        };
-        let nearest = mark.tokens().last();
-        nearest.ok_or_else(|| RejectionKind::MissingCredentials.into())
+    /// What the layers around `reader` left; without any it is in the wrong place.
+    fn of<'e>(extensions: &'e Extensions, reader: &str) -> Result<&'e Self, Rejection> {
+        extensions.get().ok_or_else(|| Self::missing(reader))
+    }
+
+    /// The token of the nearest layer that found one, for `reader`, which needs it.
+    pub(super) fn nearest<'e>(
+        extensions: &'e Extensions,
+        reader: &str,
+    ) -> Result<&'e VerifiedToken, Rejection> {
+        let mark = Self::of(extensions, reader)?;
+        mark.tokens().last().ok_or_else(|| mark.no_token())
+    }
+
+    /// The refusal of a layer that the reader's own token is to come from, and that is not there.
+    pub(super) fn missing(reader: &str) -> Rejection {
+        event_error!(
+            event = "jwt.missing",
+            reader,
+            "no JwtVerifyLayer around what reads its token: add one outside of it"
+        );
+        let fix = format!("{reader} found no JwtVerifyLayer around it: add one outside of it");
+        let misplaced = Rejection::new(RejectionKind::Internal).code("jwt_layer_missing");
+        misplaced.caused_by(fix)
+    }
+
+    /// The refusal of a request that nobody made out to be anybody's.
+    pub(super) fn no_token(&self) -> Rejection {
+        let rejection = Rejection::new(RejectionKind::MissingCredentials);
+        match self {
+            Self::None { realm: Some(realm) } => rejection.realm(realm.clone()),
+            _ => rejection,
+        }
     }
 
     /// With what one more layer found.
     pub(super) fn and(self, token: VerifiedToken) -> Self {
         match self {
-            Self::None => Self::One(token),
+            Self::None { .. } => Self::One(token),
             Self::One(first) => Self::Many(vec![first, token]),
             Self::Many(mut tokens) => {
                 tokens.push(token);
@@ -295,7 +355,7 @@ impl JwtMark {
 mod tests {
     use std::time::Duration;
 
-    use http::Request;
+    use http::{Request, request};
 
     use super::*;
     use crate::{
