@@ -10,6 +10,8 @@
 mod allocations;
 mod auto_traits;
 mod blacklist;
+mod frameworks;
+mod grpc;
 mod house;
 mod jwt_attacks;
 mod jwt_budget;
@@ -19,5 +21,6 @@ mod jwt_random;
 mod means;
 mod means_tests;
 mod refusals;
+mod requirements;
 mod road;
 mod session;
