@@ -41,6 +41,26 @@ async fn a_token_revoked_on_one_process_is_refused_on_the_other() {
     );
 }
 
+/// R101, R121: whoever reads the whole server cannot call with what is there.
+///
+/// Fails if: the token itself is what is remembered of it.
+#[tokio::test]
+async fn a_dump_after_a_logout_holds_no_token() {
+    let redis = RedisServer::start().await;
+    let node = Node::start(&redis).await;
+    let token = node.token("ALICE");
+    assert_eq!(node.logout(&token).await, 204);
+    let keys = redis.keys("*").await;
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    let dump: Vec<u8> = redis.ask(&["DUMP", &keys[0]]).await;
+    for part in token.split('.') {
+        let held = dump
+            .windows(part.len())
+            .any(|window| window == part.as_bytes());
+        assert!(!held && !keys[0].contains(part), "{keys:?}");
+    }
+}
+
 /// The line that the example prints: what another language writes into Redis counts.
 ///
 /// Fails if: the entry's prefix is not the bare one.
