@@ -68,10 +68,10 @@ fn findings(map: &str, tests: &BTreeMap<String, BTreeSet<usize>>) -> Vec<String>
         }
         match state.as_str() {
             "covered" | "partly" if named.is_empty() => {
-                findings.push(format!("R{number} is {state} by no test"))
+                findings.push(format!("R{number} is {state} by no test"));
             }
             "not yet" if !named.is_empty() => {
-                findings.push(format!("R{number} is not yet covered, and yet by a test"))
+                findings.push(format!("R{number} is not yet covered, and yet by a test"));
             }
             _ => {}
         }

@@ -93,12 +93,13 @@ use axum_core::{
 };
 use http::{HeaderValue, Request, header::CONTENT_TYPE};
 
-use crate::{DefaultRefuse, Refuse, Refused, Rejection};
+use crate::{DefaultRefuse, Refuse, Rejection};
 
 /// A refusal of an extractor: as [`DefaultRefuse`] writes it, in the protocol of the request.
 #[derive(Debug)]
 pub struct Denied {
-    refused: Refused,
+    /// The content type of the request, which says how the caller speaks.
+    content_type: Option<HeaderValue>,
     rejection: Rejection,
 }
 
@@ -106,7 +107,7 @@ impl Denied {
     #[cfg(any(feature = "jwt", feature = "session"))]
     fn new(parts: &http::request::Parts, rejection: impl Into<Rejection>) -> Self {
         Self {
-            refused: refused(parts.headers.get(CONTENT_TYPE)),
+            content_type: parts.headers.get(CONTENT_TYPE).cloned(),
             rejection: rejection.into(),
         }
     }
@@ -120,27 +121,23 @@ impl Denied {
 
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
-        respond(self.refused, self.rejection)
+        respond(self.content_type, self.rejection)
     }
 }
 
 /// A handler can end with `?` on errors of this crate; the answer is that of [`DefaultRefuse`] over HTTP.
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        respond(refused(None), self)
+        respond(None, self)
     }
 }
 
-/// What a responder is told of a request whose head still belongs to others: the content type says the protocol.
-fn refused(content_type: Option<&HeaderValue>) -> Refused {
+/// The head of the request still belongs to the router: a responder is told as much of it as decides the protocol.
+fn respond(content_type: Option<HeaderValue>, rejection: Rejection) -> Response {
     let (mut head, ()) = Request::new(()).into_parts();
-    let content_type = content_type.map(|value| (CONTENT_TYPE, value.clone()));
+    let content_type = content_type.map(|value| (CONTENT_TYPE, value));
     head.headers.extend(content_type);
-    head.into()
-}
-
-fn respond(refused: Refused, rejection: Rejection) -> Response {
-    let mut response: Response<Body> = DefaultRefuse::new().refuse(refused, &rejection);
+    let mut response: Response<Body> = DefaultRefuse::new().refuse(head.into(), &rejection);
     response.extensions_mut().insert(rejection);
     response
 }
