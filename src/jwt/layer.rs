@@ -9,6 +9,7 @@ use tower_layer::Layer;
 use super::{
     Claims, JwtError, JwtErrorKind, JwtVerifyBuilder, KeySetHandle, SubjectKind, VerifiedToken,
     cache::TokenCache,
+    claims::Absent,
     mark,
     rules::Rules,
     source::{self, Source},
@@ -230,7 +231,8 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
         if !self.optional {
             return Err(self.refusal(RejectionKind::MissingCredentials));
         }
-        mark::leave_none(&mut head.extensions);
+        mark::leave_none(&mut head.extensions, self.realm.as_ref());
+        head.extensions.insert(Absent::<C>::new());
         Ok(())
     }
 

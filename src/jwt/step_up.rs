@@ -97,7 +97,7 @@ pub struct StepUpGate {
 
 impl StepUpGate {
     fn check(&self, head: &request::Parts) -> Result<(), Rejection> {
-        let token = JwtMark::nearest(head, "StepUpLayer")?;
+        let token = JwtMark::nearest(&head.extensions, "StepUpLayer")?;
         if self.is_recent(token) && self.is_strong(token) {
             return Ok(());
         }

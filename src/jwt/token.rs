@@ -2,10 +2,12 @@
 
 use std::{any::Any, fmt, sync::Arc};
 
+use http::Extensions;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::Claims;
+use super::{Claims, mark::JwtMark};
+use crate::refuse::Rejection;
 
 /// A token that was verified, without the application's own claims: those are in [`Claims`](super::Claims).
 ///
@@ -121,6 +123,40 @@ impl VerifiedToken {
             })
             .sum();
         size_of::<Whole>() + self.0.parts.text.len() + details + size_of::<C>()
+    }
+
+    /// The token of a request, for handlers that act for somebody; axum's and tonic's have shorter ways.
+    ///
+    /// ```
+    /// use portcullis::{Rejection, RejectionKind, jwt::VerifiedToken};
+    ///
+    /// fn hello(request: &http::Request<()>) -> Result<String, Rejection> {
+    ///     let token = VerifiedToken::required(request.extensions())?;
+    ///     Ok(format!("hello {}", token.user().unwrap_or("client")))
+    /// }
+    ///
+    /// // A handler without the layer is a fault of this side, not of the client.
+    /// let refused = hello(&http::Request::new(())).unwrap_err();
+    /// assert_eq!((refused.kind(), refused.reason_code()), (RejectionKind::Internal, "jwt_layer_missing"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MissingCredentials`](crate::RejectionKind::MissingCredentials) without a token, which an
+    /// [`optional`](super::JwtVerifyBuilder::optional) layer lets pass; [`Internal`](crate::RejectionKind::Internal) without a
+    /// layer.
+    pub fn required(extensions: &Extensions) -> Result<Self, Rejection> {
+        JwtMark::nearest(extensions, "a handler").cloned()
+    }
+
+    /// The same for handlers that serve visitors as well: `None` without a token.
+    ///
+    /// # Errors
+    ///
+    /// [`Internal`](crate::RejectionKind::Internal) without a layer.
+    pub fn optional(extensions: &Extensions) -> Result<Option<Self>, Rejection> {
+        let mark = JwtMark::of(extensions).ok_or_else(|| JwtMark::missing("a handler"))?;
+        Ok(mark.tokens().last().cloned())
     }
 
     /// Who issued the token; empty only under
