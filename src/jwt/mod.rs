@@ -65,6 +65,7 @@ mod claims;
 mod error;
 mod grant;
 mod issuer;
+mod issuer_keys;
 mod json;
 mod jwk;
 mod key;
@@ -86,6 +87,9 @@ pub use claims::{Claims, NoClaims};
 pub use error::{JwtError, JwtErrorKind};
 pub use grant::Grant;
 pub use issuer::{Issuer, IssuerBuilder, MintError, MintedToken};
+pub use issuer_keys::IssuerKeys;
+#[cfg(feature = "refresh")]
+pub(crate) use issuer_keys::PUBLISHED_BEFORE;
 pub use key::JwtKey;
 pub use keyset::{KeySet, KeySetHandle, SkippedKey};
 pub use layer::{JwtGate, JwtVerifyLayer};
