@@ -72,6 +72,7 @@
 //! | `session` | yes | [`session`]: the layer, the handle, login guards |
 //! | `jwt` | yes | [`jwt`]: verification of access tokens |
 //! | `blacklist` | yes | [`blacklist`]: tokens that stop working at once |
+//! | `refresh` | yes | [`refresh`]: rotation of refresh tokens; [`endpoint`]: ready-made token endpoints |
 //! | `axum` | | [`frameworks::axum`]: extractors |
 //! | `tonic` | | refusals with tonic's body type |
 //! | `tls` | | `rediss://` addresses, by rustls |
@@ -97,6 +98,8 @@
 pub mod blacklist;
 pub mod cutoff;
 pub mod device;
+#[cfg(feature = "refresh")]
+pub mod endpoint;
 pub mod frameworks;
 #[cfg(feature = "refresh")]
 pub mod refresh;
@@ -105,7 +108,7 @@ pub mod session;
 pub mod store;
 
 mod clock;
-#[cfg(feature = "session")]
+#[cfg(any(feature = "session", feature = "refresh"))]
 mod cookie;
 mod error;
 mod gate;
@@ -118,7 +121,7 @@ mod secret;
 mod trace;
 
 pub use clock::Clock;
-#[cfg(feature = "session")]
+#[cfg(any(feature = "session", feature = "refresh"))]
 pub use cookie::SameSite;
 pub use error::ConfigError;
 pub use gate::{Gate, Gated, ResponseFuture};

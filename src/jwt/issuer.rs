@@ -81,6 +81,12 @@ impl Issuer {
         }
     }
 
+    /// The keys it signs with, for publishing them.
+    #[must_use]
+    pub fn keys(&self) -> &IssuerKeys {
+        &self.keys
+    }
+
     /// How long its tokens live at most.
     #[cfg(feature = "refresh")]
     pub(crate) fn lifetime(&self) -> Duration {

@@ -137,6 +137,33 @@ impl<C: DeserializeOwned, R> JwtVerifyLayer<C, R> {
     }
 }
 
+impl<C: DeserializeOwned + Send + Sync + 'static, R> JwtVerifyLayer<C, R> {
+    /// The rules of this layer, without the type of its claims.
+    #[cfg(feature = "refresh")]
+    pub(crate) fn verifier(&self) -> Verifier {
+        let shared = Arc::clone(&self.shared);
+        Verifier(Arc::new(move |token| {
+            let verified = shared.verify_at(token, shared.clock.now_millis());
+            verified.map(|(token, _)| token)
+        }))
+    }
+}
+
+/// Verifies tokens that did not come in a request, as some [`JwtVerifyLayer`] does.
+#[cfg(feature = "refresh")]
+#[derive(Clone)]
+pub(crate) struct Verifier(Arc<Verify>);
+
+#[cfg(feature = "refresh")]
+type Verify = dyn Fn(&[u8]) -> Result<VerifiedToken, JwtError> + Send + Sync;
+
+#[cfg(feature = "refresh")]
+impl Verifier {
+    pub(crate) fn verify(&self, token: &str) -> Result<VerifiedToken, JwtError> {
+        (self.0)(token.as_bytes())
+    }
+}
+
 impl<C: DeserializeOwned> Shared<C> {
     fn verify_at(&self, token: &[u8], now_ms: u64) -> Result<(VerifiedToken, Claims<C>), JwtError> {
         let mut verified = verify_at(token, &self.rules, now_ms)?;

@@ -92,6 +92,8 @@ pub use issuer_keys::IssuerKeys;
 pub(crate) use issuer_keys::PUBLISHED_BEFORE;
 pub use key::JwtKey;
 pub use keyset::{KeySet, KeySetHandle, SkippedKey};
+#[cfg(feature = "refresh")]
+pub(crate) use layer::Verifier;
 pub use layer::{JwtGate, JwtVerifyLayer};
 pub use scope::{RequireScopeLayer, ScopeGate};
 pub use signing::SigningKey;

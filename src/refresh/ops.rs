@@ -21,6 +21,8 @@ static ROTATE: Operation = Operation::script(
     twins::rotate,
 );
 
+static CLIENT: Operation = Operation::command("refresh.client", "HGET", twins::field);
+
 pub(super) const ALL: [&Operation; 2] = [&ISSUE, &ROTATE];
 
 fn cutoffs(store: &Store, family: &Family) -> Vec<Key> {
@@ -163,6 +165,7 @@ pub(super) enum Rotated {
     Ended(String),
     Client,
     Scope,
+    Resource,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +201,8 @@ pub(super) fn rotated(reply: Value) -> Result<Rotated, StoreError> {
         Some("cut") => return Ok(Rotated::Ended("revoked".to_owned())),
         Some("ended") => return Ok(Rotated::Ended(rest.next().cloned().unwrap_or_default())),
         Some("client") => return Ok(Rotated::Client),
-        Some("scope" | "resource") => return Ok(Rotated::Scope),
+        Some("scope") => return Ok(Rotated::Scope),
+        Some("resource") => return Ok(Rotated::Resource),
         _ => return Err(corrupt()),
     };
     let nonce = rest.next().cloned().ok_or_else(corrupt)?;
@@ -213,6 +217,23 @@ pub(super) fn rotated(reply: Value) -> Result<Rotated, StoreError> {
         key_id,
         of,
     })
+}
+
+/// Whose a family is.
+pub(super) fn client(store: &Store, token: &Token) -> Call {
+    let family = &token.family;
+    let key = store
+        .namespace()
+        .tagged("refresh", &family.tag(), &family.sid());
+    Call::new(&CLIENT, vec![key], vec!["client".into()])
+}
+
+pub(super) fn client_in(reply: Value) -> Result<Option<String>, StoreError> {
+    match reply {
+        Value::Nil => Ok(None),
+        Value::Bytes(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| corrupt()),
+        _ => Err(corrupt()),
+    }
 }
 
 fn owner(words: &[String]) -> Result<Owner, StoreError> {

@@ -362,6 +362,7 @@ fn refusal(token: &Token, refused: &Rotated) -> RefreshErrorKind {
             RefreshErrorKind::Client
         }
         Rotated::Scope => RefreshErrorKind::Scope,
+        Rotated::Resource => RefreshErrorKind::Resource,
         Rotated::Unknown | Rotated::Good { .. } => RefreshErrorKind::Unknown,
     }
 }

@@ -16,6 +16,18 @@ fn reply(words: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Value {
     Value::List(words.into_iter().map(Value::bytes).collect())
 }
 
+/// `HGET`
+pub(super) fn field(
+    memory: &mut Memory,
+    _: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let key = keys.first().ok_or(Fault::Corrupt)?;
+    let found = memory.hash_get(key, &arg(args, 0)?.bytes())?;
+    Ok(found.map_or(Value::Nil, Value::bytes))
+}
+
 /// `issue.lua`
 pub(super) fn issue(
     memory: &mut Memory,

@@ -65,6 +65,11 @@ const EDGES: &[(&str, &[&str])] = &[
             "registry",
         ],
     ),
+    // Speaks OAuth over what the others decide.
+    (
+        "endpoint",
+        &["refuse", "store", "device", "jwt", "blacklist", "refresh"],
+    ),
     (
         "oauth",
         &[
@@ -148,7 +153,15 @@ fn may_import(room: &str, name: &str) -> bool {
     if PUBLIC_ONLY.contains(&room) {
         // Items at the root begin with a capital letter, public rooms are named, and writing a refusal in the framework's
         // own response is the business of `refuse`.
-        let rooms = ["session", "jwt", "csrf", "blacklist", "refresh", "refuse"];
+        let rooms = [
+            "session",
+            "jwt",
+            "csrf",
+            "blacklist",
+            "refresh",
+            "endpoint",
+            "refuse",
+        ];
         return name.starts_with(char::is_uppercase) || rooms.contains(&name);
     }
     let allowed = EDGES.iter().find(|(from, _)| *from == room);
