@@ -170,6 +170,7 @@ impl Issuer {
             exp: iat + lifetime.as_secs(),
             jti,
             auth_ms: grant.auth_ms.unwrap_or(now_ms),
+            auth_time: grant.login_ms.map(|ms| ms / 1000),
             sid: grant.sid.as_deref(),
             client_id: grant.client_id.as_deref(),
             tenant: grant.tenant.as_deref(),
@@ -188,6 +189,8 @@ struct Body<'a> {
     exp: u64,
     jti: &'a str,
     auth_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

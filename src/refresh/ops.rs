@@ -60,6 +60,8 @@ pub(super) struct NewFamily<'a> {
     pub(super) absolute_ms: u64,
     /// 0 is now.
     pub(super) auth_ms: u64,
+    /// When the user proved who they are; 0 is `auth_ms`.
+    pub(super) login_ms: u64,
     pub(super) about: &'a str,
     pub(super) ahead_kept: u64,
     pub(super) most_devices: u64,
@@ -90,12 +92,17 @@ pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFami
         new.evict.into(),
     ];
     Names::new(store, &family.tag()).append_to(&mut args);
+    args.push(new.login_ms.into());
     Call::new(&ISSUE, keys, args)
 }
 
 /// What became of an issue.
 pub(super) enum Issued {
-    Done { auth_ms: u64, ends_ms: u64 },
+    Done {
+        auth_ms: u64,
+        ends_ms: u64,
+        login_ms: u64,
+    },
     Cut,
     Full,
 }
@@ -106,6 +113,7 @@ pub(super) fn issued(reply: Value) -> Result<Issued, StoreError> {
         Some("ok") => Ok(Issued::Done {
             auth_ms: number(words.next())?,
             ends_ms: number(words.next())?,
+            login_ms: number(words.next())?,
         }),
         Some("cut") => Ok(Issued::Cut),
         Some("full") => Ok(Issued::Full),
@@ -180,6 +188,8 @@ pub(super) enum How {
 /// What a family is bound to.
 pub(super) struct Owner {
     pub(super) auth_ms: u64,
+    /// When the user proved who they are: unlike `auth_ms` it never moves.
+    pub(super) login_ms: u64,
     pub(super) ends_ms: u64,
     pub(super) tenant: String,
     pub(super) user: String,
@@ -237,11 +247,12 @@ pub(super) fn client_in(reply: Value) -> Result<Option<String>, StoreError> {
 }
 
 fn owner(words: &[String]) -> Result<Owner, StoreError> {
-    let [_, _, _, auth, ends, tenant, user, client, scope, ..] = words else {
+    let [_, _, _, auth, ends, tenant, user, client, scope, _, login] = words else {
         return Err(corrupt());
     };
     Ok(Owner {
         auth_ms: number(Some(auth.clone()))?,
+        login_ms: number(Some(login.clone()))?,
         ends_ms: number(Some(ends.clone()))?,
         tenant: tenant.clone(),
         user: user.clone(),

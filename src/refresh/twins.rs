@@ -71,7 +71,12 @@ pub(super) fn issue(
     ] {
         memory.hash_set(family, name.as_bytes(), &arg(args, at)?.bytes())?;
     }
-    for (name, value) in [("abs", absolute), ("auth", auth), ("rot", now), ("gen", 0)] {
+    let login = match arg(args, 20)?.int()? {
+        0 => auth,
+        login => login,
+    };
+    let numbers = [("abs", absolute), ("auth", auth), ("login", login)];
+    for (name, value) in numbers.into_iter().chain([("rot", now), ("gen", 0)]) {
         memory.hash_set(family, name.as_bytes(), value.to_string().as_bytes())?;
     }
     memory.expire_at(family, expires);
@@ -96,6 +101,7 @@ pub(super) fn issue(
         "ok".to_owned(),
         auth.to_string(),
         absolute.to_string(),
+        login.to_string(),
     ]))
 }
 
@@ -128,7 +134,7 @@ impl Stored<'_> {
     fn good(&self, what: &str, nonce: &[u8], kid: &[u8]) -> Result<Value, Fault> {
         let mut words = vec![what.as_bytes().to_vec(), nonce.to_vec(), kid.to_vec()];
         for name in [
-            "auth", "abs", "tenant", "user", "client", "scope", "resource",
+            "auth", "abs", "tenant", "user", "client", "scope", "resource", "login",
         ] {
             words.push(self.text(name)?.unwrap_or_default());
         }

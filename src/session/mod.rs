@@ -61,4 +61,4 @@ pub use handle::{Expiry, SaveOutcome, Session};
 pub use layer::{OnGone, OnLimit, SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
 pub use ops::Ended;
-pub use require::{RequireGate, RequireLayer, RequireLoginLayer, View};
+pub use require::{RequireFreshLoginLayer, RequireGate, RequireLayer, RequireLoginLayer, View};

@@ -1,6 +1,7 @@
 //! The ready-made endpoints, over HTTP on a loopback address, on both stores.
 
 mod cookie;
+mod fresh;
 mod introspect;
 mod jwks;
 mod refresh;
