@@ -101,6 +101,7 @@ pub mod device;
 #[cfg(feature = "refresh")]
 pub mod endpoint;
 pub mod frameworks;
+pub mod peer;
 #[cfg(feature = "refresh")]
 pub mod refresh;
 #[cfg(feature = "session")]

@@ -17,12 +17,17 @@ const EDGES: &[(&str, &[&str])] = &[
     ("refuse", &[]),
     ("near", &["store"]),
     ("gate", &["refuse"]),
+    // Decides from the head of a request alone: it asks nobody.
+    ("peer", &["gate", "refuse"]),
     ("cutoff", &["store", "near"]),
     // The owner's "all" and "others" raise the user's cutoff in the same step.
     ("device", &["store", "near", "cutoff"]),
     (
         "session",
-        &["gate", "refuse", "store", "near", "cutoff", "device"],
+        // A session can be bound to the address of its client, as `peer` found it out.
+        &[
+            "gate", "refuse", "store", "near", "cutoff", "device", "peer",
+        ],
     ),
     (
         "jwt",

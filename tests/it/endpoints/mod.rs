@@ -6,6 +6,7 @@ mod introspect;
 mod jwks;
 mod refresh;
 mod revoke;
+mod strip;
 
 use axum::{
     Extension, Router,
