@@ -73,6 +73,7 @@
 //! | `csrf` | yes | [`csrf`]: who caused a request, tokens and forms |
 //! | `jwt` | yes | [`jwt`]: verification of access tokens |
 //! | `blacklist` | yes | [`blacklist`]: tokens that stop working at once |
+//! | `refresh` | yes | [`refresh`]: rotation of refresh tokens; [`endpoint`]: ready-made token endpoints |
 //! | `axum` | | [`frameworks::axum`]: extractors |
 //! | `tonic` | | refusals with tonic's body type |
 //! | `tls` | | `rediss://` addresses, by rustls |
@@ -104,9 +105,12 @@ pub mod blacklist;
 pub mod csrf;
 pub mod cutoff;
 pub mod device;
+#[cfg(feature = "refresh")]
+pub mod endpoint;
 pub mod frameworks;
 #[cfg(feature = "jwt")]
 pub mod jwt;
+pub mod peer;
 #[cfg(feature = "refresh")]
 pub mod refresh;
 #[cfg(feature = "session")]
@@ -116,7 +120,7 @@ pub mod store;
 pub mod testing;
 
 mod clock;
-#[cfg(feature = "session")]
+#[cfg(any(feature = "session", feature = "refresh"))]
 mod cookie;
 mod error;
 mod gate;
@@ -127,7 +131,7 @@ mod secret;
 mod trace;
 
 pub use clock::Clock;
-#[cfg(feature = "session")]
+#[cfg(any(feature = "session", feature = "refresh"))]
 pub use cookie::SameSite;
 pub use error::ConfigError;
 pub use gate::{Gate, Gated, ResponseFuture};

@@ -20,6 +20,7 @@ pub struct RefreshLogin {
     pub(super) resource: String,
     pub(super) sid: Option<String>,
     pub(super) auth_ms: u64,
+    pub(super) login_ms: u64,
     device: [Option<String>; 3],
 }
 
@@ -37,6 +38,7 @@ impl RefreshLogin {
             resource: String::new(),
             sid: None,
             auth_ms: 0,
+            login_ms: 0,
             device: [None, None, None],
         }
     }
@@ -70,6 +72,13 @@ impl RefreshLogin {
     pub fn of_session(mut self, sid: impl Into<String>, auth_ms: u64) -> Self {
         self.sid = Some(sid.into());
         self.auth_ms = auth_ms;
+        self
+    }
+
+    /// When the user proved who they are, if that was earlier than this login: the claim `auth_time` of the access tokens.
+    /// Of a session it is [`User::login_ms`](crate::session::User::login_ms).
+    pub fn signed_in_at(mut self, login_ms: u64) -> Self {
+        self.login_ms = login_ms;
         self
     }
 

@@ -38,6 +38,7 @@
 //! # Ok(()) }
 //! ```
 
+mod asked;
 mod builder;
 mod error;
 mod login;

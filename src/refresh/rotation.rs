@@ -161,6 +161,7 @@ impl Rotation {
             idle_ms: millis(inner.settings.idle),
             absolute_ms: millis(inner.settings.absolute),
             auth_ms: login.auth_ms,
+            login_ms: login.login_ms,
             about: &login.about(),
             ahead_kept: millis(inner.store.longest_credential()),
             most_devices: inner.settings.most_devices.into(),
@@ -171,10 +172,15 @@ impl Rotation {
             .run(ops::issue(&inner.store, &token, key_id, &new))
             .await?;
         match ops::issued(reply)? {
-            Issued::Done { auth_ms, ends_ms } => {
+            Issued::Done {
+                auth_ms,
+                ends_ms,
+                login_ms,
+            } => {
                 event_info!(event = "refresh.issued", sid = %token.family.sid(), "a refresh family was started");
                 let of = Owner {
                     auth_ms,
+                    login_ms,
                     ends_ms,
                     tenant: login.tenant.clone(),
                     user: login.user.clone(),
@@ -321,7 +327,10 @@ impl Inner {
         } else {
             &narrowed
         };
-        let mut grant = Grant::user(&*of.user).sid(&*sid).auth_ms(of.auth_ms);
+        let mut grant = Grant::user(&*of.user)
+            .sid(&*sid)
+            .auth_ms(of.auth_ms)
+            .login_ms(of.login_ms);
         if !of.tenant.is_empty() {
             grant = grant.tenant(&*of.tenant);
         }
@@ -368,6 +377,7 @@ fn refusal(token: &Token, refused: &Rotated) -> RefreshErrorKind {
             RefreshErrorKind::Client
         }
         Rotated::Scope => RefreshErrorKind::Scope,
+        Rotated::Resource => RefreshErrorKind::Resource,
         Rotated::Unknown | Rotated::Good { .. } => RefreshErrorKind::Unknown,
     }
 }

@@ -16,6 +16,18 @@ fn reply(words: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Value {
     Value::List(words.into_iter().map(Value::bytes).collect())
 }
 
+/// `HGET`
+pub(super) fn field(
+    memory: &mut Memory,
+    _: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let key = keys.first().ok_or(Fault::Corrupt)?;
+    let found = memory.hash_get(key, &arg(args, 0)?.bytes())?;
+    Ok(found.map_or(Value::Nil, Value::bytes))
+}
+
 /// `issue.lua`
 pub(super) fn issue(
     memory: &mut Memory,
@@ -62,7 +74,12 @@ pub(super) fn issue(
     ] {
         memory.hash_set(family, name.as_bytes(), &arg(args, at)?.bytes())?;
     }
-    for (name, value) in [("abs", absolute), ("auth", auth), ("rot", now), ("gen", 0)] {
+    let login = match arg(args, 20)?.int()? {
+        0 => auth,
+        login => login,
+    };
+    let numbers = [("abs", absolute), ("auth", auth), ("login", login)];
+    for (name, value) in numbers.into_iter().chain([("rot", now), ("gen", 0)]) {
         memory.hash_set(family, name.as_bytes(), value.to_string().as_bytes())?;
     }
     memory.expire_at(family, expires);
@@ -83,6 +100,7 @@ pub(super) fn issue(
         "ok".to_owned(),
         auth.to_string(),
         absolute.to_string(),
+        login.to_string(),
     ]))
 }
 
@@ -115,7 +133,7 @@ impl Stored<'_> {
     fn good(&self, what: &str, nonce: &[u8], kid: &[u8]) -> Result<Value, Fault> {
         let mut words = vec![what.as_bytes().to_vec(), nonce.to_vec(), kid.to_vec()];
         for name in [
-            "auth", "abs", "tenant", "user", "client", "scope", "resource",
+            "auth", "abs", "tenant", "user", "client", "scope", "resource", "login",
         ] {
             words.push(self.text(name)?.unwrap_or_default());
         }

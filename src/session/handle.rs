@@ -306,6 +306,8 @@ pub(super) fn user_of(header: &Header) -> Option<User> {
         id: text(&header.user),
         sid: text(&header.sid),
         auth_ms: header.auth,
+        // A login makes a new record, and renewals keep its time; `auth` moves when other devices are signed out.
+        login_ms: header.created.min(header.auth),
     })
 }
 

@@ -68,7 +68,7 @@ pub use handle::{Expiry, SaveOutcome, Session};
 pub use layer::{OnGone, OnLimit, SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
 pub use ops::Ended;
-pub use require::{RequireGate, RequireLayer, RequireLoginLayer, View};
+pub use require::{RequireFreshLoginLayer, RequireGate, RequireLayer, RequireLoginLayer, View};
 
 /// A stored session, made and used this much earlier; what cannot be read stays as it is.
 #[cfg(any(test, feature = "test-util"))]

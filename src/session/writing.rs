@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     clock::millis,
+    device::Devices,
     secret::{encode, random_bytes},
     store::{Call, Tag},
     trace::event_info,
@@ -80,6 +81,29 @@ impl Session {
             None if was_there => Err(SessionError::new(SessionErrorKind::Gone)),
             _ => Ok(()),
         }
+    }
+
+    /// Signs the user out on all other devices, and moves this session to a new id: for a changed password, or a button that
+    /// says so. Says how many devices there were. When this returns, sessions, refresh tokens and access tokens of the
+    /// others are refused everywhere; whoever had a copy of this session's cookie has nothing. Two trips.
+    ///
+    /// Access tokens that this device holds end as well; it gets new ones with its refresh token or session. It does not
+    /// make the login recent.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot confirm it, or nobody is signed in ([`Gone`](SessionErrorKind::Gone)). Trying again is safe.
+    pub async fn revoke_others(&self) -> Result<u64, SessionError> {
+        let nobody = || SessionError::new(SessionErrorKind::Gone);
+        let user = self.user().await?.ok_or_else(nobody)?;
+        // First, so that a copy of the old id cannot be the one that survives.
+        self.renew().await?;
+        let devices = Devices::new(&self.0.config.store);
+        let ended = devices.revoke_others(user.tenant(), user.id(), user.sid());
+        let ended = ended.await?;
+        // The moment of authentication has moved in the store: what this request knows of it is of before.
+        self.0.state().known = Known::Unread;
+        Ok(ended)
     }
 
     /// Ends the session, in one trip: when this returns, no instance takes its id any more, and no request under way

@@ -17,12 +17,17 @@ const EDGES: &[(&str, &[&str])] = &[
     ("refuse", &[]),
     ("near", &["store"]),
     ("gate", &["refuse"]),
+    // Decides from the head of a request alone: it asks nobody.
+    ("peer", &["gate", "refuse"]),
     ("cutoff", &["store", "near"]),
     // The owner's "all" and "others" raise the user's cutoff in the same step.
     ("device", &["store", "near", "cutoff"]),
     (
         "session",
-        &["gate", "refuse", "store", "near", "cutoff", "device"],
+        // A session can be bound to the address of its client, as `peer` found it out.
+        &[
+            "gate", "refuse", "store", "near", "cutoff", "device", "peer",
+        ],
     ),
     (
         "jwt",
@@ -65,6 +70,11 @@ const EDGES: &[(&str, &[&str])] = &[
             "registry",
         ],
     ),
+    // Speaks OAuth over what the others decide.
+    (
+        "endpoint",
+        &["refuse", "store", "device", "jwt", "blacklist", "refresh"],
+    ),
     (
         "oauth",
         &[
@@ -92,7 +102,16 @@ const LEAVES: &[&str] = &[
 
 /// Names the crate as a user of it would: items at its root, and what is in its public rooms.
 const PUBLIC_ONLY: &[&str] = &["frameworks"];
-const PUBLIC_ROOMS: &[&str] = &["session", "jwt", "blacklist", "csrf", "cutoff", "store"];
+const PUBLIC_ROOMS: &[&str] = &[
+    "session",
+    "jwt",
+    "blacklist",
+    "csrf",
+    "cutoff",
+    "store",
+    "refresh",
+    "endpoint",
+];
 
 /// Where another crate's name may stand.
 const WORDS: &[(&str, &[&str])] = &[

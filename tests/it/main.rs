@@ -11,6 +11,7 @@ mod allocations;
 mod auto_traits;
 mod blacklist;
 mod csrf;
+mod endpoints;
 mod frameworks;
 mod grpc;
 mod house;

@@ -80,15 +80,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`endpoint`] makes a handler of a ready-made endpoint.
+//!
 //! A `tower::ServiceBuilder` as *one* argument of `Router::layer` reads the other way round, outermost first; so does
 //! [tonic](crate::frameworks#modules).
 
 #[cfg(feature = "csrf")]
 mod csrf;
+#[cfg(feature = "refresh")]
+mod endpoint;
 #[cfg(feature = "jwt")]
 mod jwt;
 #[cfg(feature = "session")]
 mod session;
+
+#[cfg(feature = "refresh")]
+pub use endpoint::endpoint;
 
 use axum_core::{
     body::Body,
