@@ -62,6 +62,8 @@ pub(super) struct NewFamily<'a> {
     pub(super) ahead_kept: u64,
     pub(super) most_devices: u64,
     pub(super) evict: bool,
+    /// Whether it belongs to a session, and so to a device that must be there.
+    pub(super) joins: bool,
 }
 
 pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFamily<'_>) -> Call {
@@ -88,6 +90,7 @@ pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFami
         new.evict.into(),
     ];
     Names::new(store, &family.tag()).append_to(&mut args);
+    args.push(new.joins.into());
     Call::new(&ISSUE, keys, args)
 }
 
