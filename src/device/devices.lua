@@ -5,17 +5,15 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local what, sid = ARGV[1], ARGV[2]
 local names = { ARGV[4], ARGV[5], ARGV[6], ARGV[7] }
 local before = -1
-for i = 4, #KEYS do before = math.max(before, tonumber(redis.call('GET', KEYS[i]) or '-1')) end
+for i = 4, #KEYS do before = math.max(before, moment(KEYS[i])) end
 index_trim(KEYS[1], KEYS[2], now)
 
 if what == 'list' then
   local reply = {}
-  local cutoff = -1
-  for i = 4, #KEYS do cutoff = math.max(cutoff, moment(KEYS[i])) end
-  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  for _, id in ipairs(index_living(KEYS[1], now)) do
     local meta = redis.call('HGET', KEYS[2], id) or ''
-    local seen = last_use(id, meta)
-    if seen and index_auth(KEYS[2], id) > cutoff then
+    local seen = index_last_use(KEYS[2], id, names)
+    if seen and index_auth(KEYS[2], id) > before then
       reply[#reply + 1] = { id, string.format('%.0f', seen), string.sub(meta, 44) }
     else
       index_remove(KEYS[1], KEYS[2], id)

@@ -19,6 +19,7 @@ mod jwt_random;
 mod means;
 mod means_tests;
 mod processes;
+mod refresh;
 mod refusals;
 mod road;
 mod session;
