@@ -65,7 +65,7 @@ if keeps then
   if meta then
     redis.call('HSET', KEYS[2], sid, string.sub(meta, 1, 43) .. auth .. string.sub(meta, 59))
   end
-  if meta and string.sub(meta, 1, 1) ~= '-' then
+  if meta and string.sub(meta, 1, 1) ~= '.' then
     local key = names[1] .. string.sub(meta, 1, 43)
     if redis.call('GETRANGE', key, 0, 0) == '1' then redis.call('SETRANGE', key, 26, auth) end
   end

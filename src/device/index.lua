@@ -1,5 +1,5 @@
 -- The index of what a user has alive: a sorted set of sids by expiry, and a hash of what is known about each:
--- the hash its session is stored under (43 bytes, '-' for none), when its user authenticated (15 digits), and JSON.
+-- the hash its session is stored under (43 bytes, all '.' for none), when its user authenticated (15 digits), and JSON.
 -- It needs no events: whatever has expired is dropped here whenever the index is written.
 
 local function index_trim(zset, hash, now)
@@ -67,7 +67,7 @@ local function kill(zset, hash, sid, names, why)
     redis.call('PEXPIRE', names[2] .. sid, 86400000)
   end
   local at = meta and string.sub(meta, 1, 43)
-  if at and string.sub(at, 1, 1) ~= '-' then
+  if at and string.sub(at, 1, 1) ~= '.' then
     if why then
       redis.call('SET', names[1] .. at, '!' .. why, 'PX', 86400000)
     else
@@ -86,7 +86,7 @@ end
 local function index_last_use(hash, sid, names)
   local meta = redis.call('HGET', hash, sid) or ''
   local seen = tonumber(redis.call('HGET', names[2] .. sid, 'rot') or nil)
-  if meta ~= '' and string.sub(meta, 1, 1) ~= '-' then
+  if meta ~= '' and string.sub(meta, 1, 1) ~= '.' then
     local raw = redis.call('GETRANGE', names[1] .. string.sub(meta, 1, 43), 0, 55)
     if #raw == 56 and string.sub(raw, 1, 1) == '1' then
       seen = math.max(seen or 0, tonumber(string.sub(raw, 42, 56)) or 0)

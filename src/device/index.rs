@@ -293,9 +293,10 @@ pub(crate) struct Room<'a> {
     pub(crate) cutoff: Option<u64>,
 }
 
-/// The hash under which the device's session is stored, if it has one.
+/// The hash under which the device's session is stored, if it has one: a hash may begin with any letter of base64url, so
+/// what stands for none is no such letter.
 pub(crate) fn session_hash(meta: &[u8]) -> Option<&[u8]> {
-    meta.get(..HASH_CHARS).filter(|hash| hash[0] != b'-')
+    meta.get(..HASH_CHARS).filter(|hash| hash[0] != b'.')
 }
 
 /// When a device's user authenticated there.

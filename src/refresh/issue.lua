@@ -27,7 +27,7 @@ redis.call('HSET', KEYS[1], 'cur', ARGV[1], 'kid', ARGV[2], 'epoch', ARGV[3], 't
   'client', ARGV[7], 'scope', ARGV[8], 'resource', ARGV[9], 'idle', ARGV[10], 'abs', number(absolute),
   'auth', number(auth), 'rot', number(now), 'gen', '0')
 redis.call('PEXPIREAT', KEYS[1], number(expires))
-local session, about = string.rep('-', 43), ARGV[13]
+local session, about = string.rep('.', 43), ARGV[13]
 local known = redis.call('HGET', KEYS[3], sid)
 if known then
   session = string.sub(known, 1, 43)

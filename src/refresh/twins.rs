@@ -6,7 +6,7 @@ use crate::{
     store::{Arg, Fault, Key, Memory, Value},
 };
 
-const NO_SESSION: [u8; 43] = [b'-'; 43];
+const NO_SESSION: [u8; 43] = [b'.'; 43];
 
 fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
     args.get(at).ok_or(Fault::Corrupt)
