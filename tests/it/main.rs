@@ -10,6 +10,7 @@
 mod allocations;
 mod auto_traits;
 mod blacklist;
+mod devices;
 mod house;
 mod jwt_attacks;
 mod jwt_budget;

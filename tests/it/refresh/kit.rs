@@ -1,6 +1,11 @@
 //! Two nodes of one service with sessions, access tokens and refresh tokens, over each kind of store.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -21,6 +26,8 @@ use portcullis::{
     },
     session::{Login, RequireLoginLayer, Session, SessionLayer, SessionLayerBuilder, User},
 };
+
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::{
     means::{proxy::Proxy, redis::RedisServer},
@@ -203,6 +210,17 @@ impl Seat {
     }
 }
 
+/// The nodes of one server, the first behind the first proxy.
+async fn behind(server: &RedisServer, settings: [&Settings; 2]) -> ([Proxy; 2], Vec<Node>) {
+    let proxies = [Proxy::start(server.port()), Proxy::start(server.port())];
+    let mut nodes = Vec::new();
+    for (proxy, settings) in proxies.iter().zip(settings) {
+        let store = Store::connect(&proxy.url()).await.unwrap();
+        nodes.push(Node::new(&store, &Clock::system(), settings));
+    }
+    (proxies, nodes)
+}
+
 /// Two nodes over one store.
 pub struct Bench {
     pub name: &'static str,
@@ -219,10 +237,14 @@ pub async fn benches() -> [Bench; 2] {
 }
 
 pub async fn benches_with(settings: &Settings) -> [Bench; 2] {
+    benches_of(settings, settings).await
+}
+
+pub async fn benches_of(one: &Settings, two: &Settings) -> [Bench; 2] {
     [memory().await, redis().await].map(|backend| Bench {
         name: backend.name,
-        one: Node::new(&backend.store, &backend.clock, settings),
-        two: Node::new(&backend.other, &backend.clock, settings),
+        one: Node::new(&backend.store, &backend.clock, one),
+        two: Node::new(&backend.other, &backend.clock, two),
         clock: backend.clock,
         server: backend.server,
         proxies: None,
@@ -231,21 +253,13 @@ pub async fn benches_with(settings: &Settings) -> [Bench; 2] {
 
 pub async fn proxied(settings: &Settings) -> Bench {
     let server = RedisServer::start().await;
-    let proxies = [Proxy::start(server.port()), Proxy::start(server.port())];
-    let clock = Clock::system();
-    let mut nodes = Vec::new();
-    for proxy in &proxies {
-        let store = Store::connect(&proxy.url()).await.unwrap();
-        let node = Node::new(&store, &clock, settings);
-        // The layers have registered their scripts after the connection was made: they travel whole, once.
-        nodes.push(node);
-    }
+    let (proxies, mut nodes) = behind(&server, [settings, settings]).await;
     let two = nodes.pop().unwrap();
     Bench {
         name: "redis behind proxies",
         one: nodes.pop().unwrap(),
         two,
-        clock,
+        clock: Clock::system(),
         server: Some(server),
         proxies: Some(proxies),
     }
@@ -331,6 +345,51 @@ impl Bench {
             );
             assert_eq!(node.access(pair).await, 401, "{}", self.name);
         }
+    }
+}
+
+/// The events of this thread, as text, while it lives.
+pub struct Events {
+    text: Arc<Mutex<Vec<u8>>>,
+    /// Its type is of a crate that is not named here.
+    _guard: Box<dyn std::any::Any>,
+}
+
+/// Where the subscriber writes.
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Events {
+    pub fn capture() -> Self {
+        let text = Arc::<Mutex<Vec<u8>>>::default();
+        let sink = Arc::clone(&text);
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .with_writer(move || Sink(Arc::clone(&sink)));
+        Self {
+            text,
+            _guard: Box::new(subscriber.set_default()),
+        }
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
+    }
+
+    /// How many there were of this name.
+    pub fn count(&self, name: &str) -> usize {
+        self.text().matches(&format!("event=\"{name}\"")).count()
     }
 }
 

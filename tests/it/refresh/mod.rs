@@ -2,5 +2,9 @@
 //!
 //! Every test names a mutation of the code against which it fails.
 
+mod keys;
 pub mod kit;
+mod losses;
+mod races;
+mod reuse;
 mod rotation;
