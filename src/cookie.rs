@@ -13,7 +13,7 @@ use std::{borrow::Cow, error::Error, fmt, time::Duration};
 use cookie::{Cookie, CookieBuilder};
 use http::{
     HeaderMap, HeaderValue,
-    header::{COOKIE, SET_COOKIE},
+    header::{COOKIE, SET_COOKIE, VARY},
 };
 use time::OffsetDateTime;
 
@@ -317,6 +317,20 @@ pub(crate) fn put(headers: &mut HeaderMap, set_cookie: HeaderValue) {
         }
     }
     headers.append(SET_COOKIE, set_cookie);
+}
+
+/// Tells caches that the response depends on these headers of the request, unless they were told.
+pub(crate) fn vary(headers: &mut HeaderMap, names: &'static str) {
+    let lines = || headers.get_all(VARY).iter();
+    let told = || lines().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let listed = |name: &str| {
+        told()
+            .map(<[u8]>::trim_ascii)
+            .any(|told| told == b"*" || told.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    if !names.split(", ").all(listed) {
+        headers.append(VARY, HeaderValue::from_static(names));
+    }
 }
 
 /// The name in a `Set-Cookie` as a browser reads it (RFC 6265bis §5.6): without `=` the whole pair is the value.
@@ -719,6 +733,22 @@ mod tests {
                     (false, false, SameSite::Strict);
             }),
         ];
+        let everything = configs[1].set("v", None, NOW).expect("a small value");
+        let mut parts: Vec<_> = text(&everything).split("; ").collect();
+        parts.sort_unstable();
+        assert_eq!(
+            parts,
+            [
+                "Domain=a.example",
+                "HttpOnly",
+                "Partitioned",
+                "Path=/app",
+                "SameSite=None",
+                "Secure",
+                "id=v"
+            ]
+        );
+        assert!(text(&configs[2].removal()).contains("SameSite=Strict"));
         for config in configs {
             let set = config.set("", None, NOW).expect("a small value");
             let removal = config.removal();

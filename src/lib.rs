@@ -70,6 +70,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `session` | yes | [`session`]: the layer, the handle, login guards |
+//! | `csrf` | yes | [`csrf`]: who caused a request, tokens and forms |
 //! | `jwt` | yes | [`jwt`]: verification of access tokens |
 //! | `blacklist` | yes | [`blacklist`]: tokens that stop working at once |
 //! | `axum` | | [`frameworks::axum`]: extractors |
@@ -99,9 +100,13 @@
 
 #[cfg(feature = "blacklist")]
 pub mod blacklist;
+#[cfg(feature = "csrf")]
+pub mod csrf;
 pub mod cutoff;
 pub mod device;
 pub mod frameworks;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 #[cfg(feature = "refresh")]
 pub mod refresh;
 #[cfg(feature = "session")]
@@ -115,8 +120,6 @@ mod clock;
 mod cookie;
 mod error;
 mod gate;
-#[cfg(feature = "jwt")]
-pub mod jwt;
 mod keyring;
 mod recent;
 mod refuse;

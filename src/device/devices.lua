@@ -1,4 +1,4 @@
--- What the owner of devices asks. KEYS: devices, device data, the moment ahead, the cutoffs, the user's first.
+-- What the owner of devices asks. KEYS: devices, device data, the latest moment, the cutoffs, the user's first.
 -- ARGV: what to do, a sid, how long cutoffs are kept, the names for `kill`, and for 'token' the epoch of its family.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

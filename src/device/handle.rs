@@ -153,7 +153,7 @@ impl Devices {
         let mut keys = vec![
             zset,
             hash,
-            cutoff::ahead_key(namespace),
+            cutoff::latest_key(namespace),
             cutoff::user_key(namespace, tag),
             cutoff::global_key(namespace),
         ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::request;
 use tower_layer::Layer;
 
-use super::{rules::checked_scopes, token::JwtMark};
+use super::{mark::JwtMark, rules::checked_scopes};
 use crate::{
     error::ConfigError,
     gate::{Entry, Gated, Step, Steps},

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::request;
 use tower_layer::Layer;
 
-use super::{VerifiedToken, rules::checked_scopes, token::JwtMark};
+use super::{VerifiedToken, mark::JwtMark, rules::checked_scopes};
 use crate::{
     clock::{Clock, millis},
     error::ConfigError,

@@ -1,6 +1,6 @@
--- Starts a refresh family. KEYS: family, devices, device data, the moment ahead, cutoffs (the user's first).
+-- Starts a refresh family. KEYS: family, devices, device data, the latest moment, cutoffs (the user's first).
 -- ARGV: hash of the token, id of the key, epoch, tenant, user, sid, client, scope, resource, idle, absolute,
--- when the user authenticated (0: now), data about the device, how long the moment ahead is kept, most devices, evict?,
+-- when the user authenticated (0: now), data about the device, how long the latest moment is kept, most devices, evict?,
 -- the names for `kill`, on the device of a session?
 -- Reply: 'ok', when the user authenticated, when the family ends; or 'cut', or 'full'.
 local t = redis.call('TIME')
@@ -14,7 +14,7 @@ elseif auth <= cutoff then
   return { 'cut' }
 end
 local sid, names = ARGV[6], { ARGV[17], ARGV[18], ARGV[19], ARGV[20] }
--- A session that ended meanwhile takes no tokens with it into a second life.
+-- The session it is for was ended since: a family now would outlive the end of its device.
 if ARGV[21] == '1' and not index_is_alive(KEYS[2], KEYS[3], sid, now, cutoff, names) then return { 'cut' } end
 if not index_admit(KEYS[2], KEYS[3], now, sid, tonumber(ARGV[15]), ARGV[16] == '1', names, cutoff) then
   return { 'full' }
@@ -34,8 +34,7 @@ if known then
   if about == '{}' then about = string.sub(known, 59) end
 end
 index_put(KEYS[2], KEYS[3], sid, expires, session .. string.format('%015.0f', auth) .. about)
-if auth > now then
-  local ahead = math.max(auth, moment(KEYS[4]))
-  redis.call('SET', KEYS[4], number(ahead), 'PXAT', number(ahead + tonumber(ARGV[14])))
+if auth > moment(KEYS[4]) then
+  redis.call('SET', KEYS[4], number(auth), 'PXAT', number(auth + tonumber(ARGV[14])))
 end
 return { 'ok', number(auth), number(absolute) }

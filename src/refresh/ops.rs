@@ -69,7 +69,7 @@ pub(super) struct NewFamily<'a> {
 pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFamily<'_>) -> Call {
     let family = &token.family;
     let mut keys = family_keys(store, family);
-    keys.push(cutoff::ahead_key(store.namespace()));
+    keys.push(cutoff::latest_key(store.namespace()));
     keys.extend(cutoffs(store, family));
     let mut args: Vec<Arg> = vec![
         token.hash().into(),

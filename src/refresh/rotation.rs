@@ -156,8 +156,8 @@ impl Rotation {
             tenant: &login.tenant,
             user: &login.user,
             client: &login.client,
-            scope: &login.scope,
-            resource: &login.resource,
+            scope: &spaced(&login.scope),
+            resource: &spaced(&login.resource),
             idle_ms: millis(inner.settings.idle),
             absolute_ms: millis(inner.settings.absolute),
             auth_ms: login.auth_ms,
@@ -180,7 +180,7 @@ impl Rotation {
                     tenant: login.tenant.clone(),
                     user: login.user.clone(),
                     client: login.client.clone(),
-                    scope: login.scope.clone(),
+                    scope: spaced(&login.scope),
                 };
                 inner.pair(&token, key_id, &of, "")
             }
@@ -318,10 +318,11 @@ impl Inner {
         narrowed: &str,
     ) -> Result<TokenPair, RefreshError> {
         let sid = token.family.sid();
+        let narrowed = spaced(narrowed);
         let scope = if narrowed.is_empty() {
             &of.scope
         } else {
-            narrowed
+            &narrowed
         };
         let mut grant = Grant::user(&*of.user).sid(&*sid).auth_ms(of.auth_ms);
         if !of.tenant.is_empty() {
@@ -331,7 +332,7 @@ impl Inner {
             grant = grant.client_id(&*of.client);
         }
         if !scope.is_empty() {
-            grant = grant.scope(scope);
+            grant = grant.scope(scope.as_str());
         }
         let access = self
             .issuer
@@ -344,10 +345,15 @@ impl Inner {
             access,
             refresh,
             sid,
-            scope: scope.to_owned(),
+            scope: scope.clone(),
             ends_ms: of.ends_ms,
         })
     }
+}
+
+/// The words of a list, one space between them: as they are stored, compared and said.
+fn spaced(list: &str) -> String {
+    list.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn refusal(token: &Token, refused: &Rotated) -> RefreshErrorKind {

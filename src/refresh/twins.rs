@@ -57,11 +57,7 @@ pub(super) fn issue(
         &arg(args, 12)?.bytes(),
     );
     index.put(memory, &sid, expires, &meta)?;
-    if auth > now {
-        let moment = auth.max(cutoff::read(memory, ahead)?.unwrap_or(0));
-        let kept = arg(args, 13)?.int()?;
-        memory.set(ahead, moment.to_string().into_bytes(), Some(moment + kept))?;
-    }
+    cutoff::note_latest(memory, ahead, auth, arg(args, 13)?.int()?)?;
     Ok(reply([
         "ok".to_owned(),
         auth.to_string(),

@@ -42,6 +42,8 @@
 //! - What a handler changes while it streams its body is too late for the layer; see [`Session::save`].
 //! - `SameSite` limits damage and is no protection against CSRF.
 
+#[cfg(feature = "csrf")]
+mod csrf;
 mod error;
 mod gate;
 mod handle;
@@ -58,6 +60,8 @@ mod writing;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "csrf")]
+pub(crate) use csrf::{CsrfAfter, CsrfBinding, CsrfPlace};
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
@@ -77,3 +81,5 @@ pub(crate) fn aged(raw: &[u8], by: u64) -> Vec<u8> {
         None => raw.to_vec(),
     }
 }
+#[cfg(feature = "csrf")]
+pub(crate) use {ops::PRELUDE, record::deadline_of, twins::is_mark};

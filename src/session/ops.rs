@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-const PRELUDE: &str = include_str!("prelude.lua");
+/// Reads and writes records.
+pub(crate) const PRELUDE: &str = include_str!("prelude.lua");
 
 pub(super) static READ: Operation = Operation::command("session.read", "MGET", mget);
 pub(super) static LOAD: Operation = Operation::script(
@@ -225,7 +226,7 @@ impl<'a> Place<'a> {
         let mut keys = vec![from.key(), self.key()];
         keys.extend(self.devices());
         keys.extend(from.devices());
-        keys.push(cutoff::ahead_key(self.namespace));
+        keys.push(cutoff::latest_key(self.namespace));
         keys.extend(self.cutoffs());
         keys.push(from.user_cutoff());
         let mut args = vec![

@@ -69,6 +69,12 @@ impl Header {
     }
 }
 
+/// When the session of a stored record ends, however much it is used.
+#[cfg(feature = "csrf")]
+pub(crate) fn deadline_of(raw: &[u8]) -> Option<u64> {
+    Record::parse(raw.to_vec()).map(|record| record.header.deadline)
+}
+
 impl Record {
     /// Reads a stored record; `None` is one that this version of the crate cannot read.
     pub(super) fn parse(raw: Vec<u8>) -> Option<Self> {

@@ -170,10 +170,14 @@ impl Session {
 
     async fn create(&self, unsent: Unsent<'_>) -> Result<SaveOutcome, SessionError> {
         let config = &self.0.config;
-        let id = SessionId::anonymous()?;
+        let planned = self.0.state().planned.take();
+        let id = planned.map_or_else(SessionId::anonymous, Ok)?;
         let call = config.place(&id).create(&config.life, &unsent.changes);
         match self.write(call, &id, unsent).await? {
-            Some(_) => Ok(SaveOutcome::Created),
+            Some(_) => {
+                self.0.state().made = true;
+                Ok(SaveOutcome::Created)
+            }
             // Two equal ids among 160 random bits: the generator is broken.
             None => Err(SessionError::new(SessionErrorKind::Random)),
         }

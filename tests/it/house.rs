@@ -101,6 +101,9 @@ const WORDS: &[(&str, &[&str])] = &[
     ("tonic::", &["frameworks", "refuse", "gate"]),
 ];
 
+/// The plumbing exists once, in `gate`, except here: a form's token is in the body, and gates see no bodies.
+const OWN_PLUMBING: &[&str] = &["csrf/form/reader.rs"];
+
 const LONGEST_FILE: usize = 400;
 
 /// One file of `src`, without its tests.
@@ -186,6 +189,9 @@ fn forbidden(source: &Source) -> Vec<String> {
 fn once_each(sources: &[Source]) -> Vec<String> {
     let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for source in sources {
+        if OWN_PLUMBING.contains(&source.name.as_str()) {
+            continue;
+        }
         for line in impl_heads(&source.code) {
             for tail in ["Service<", "Future for "] {
                 if implements(&line, tail) {

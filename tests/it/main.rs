@@ -10,10 +10,12 @@
 mod allocations;
 mod auto_traits;
 mod blacklist;
+mod csrf;
 mod devices;
 mod house;
 mod jwt_attacks;
 mod jwt_budget;
+mod jwt_cache;
 mod jwt_kit;
 mod jwt_layer;
 mod jwt_random;

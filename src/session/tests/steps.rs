@@ -100,10 +100,10 @@ impl Steps {
     /// Deletes what no later step will ask for, so that looking at everything stays quick.
     pub(super) fn tidy(&self, memory: &Memory) -> Vec<Call> {
         let known: HashSet<Key> = self.ids.iter().map(|id| id.key(&self.namespace)).collect();
-        let forgotten = memory
-            .entries()
-            .into_iter()
-            .filter(|entry| entry.key.contains(":session:") && !known.contains(&entry.key));
+        let forgotten = memory.entries().into_iter().filter(|entry| {
+            let is_session = entry.key.contains(":session:");
+            (is_session && !known.contains(&entry.key)) || entry.key.contains("-sid:")
+        });
         forgotten.map(|entry| nothing_at(entry.key)).collect()
     }
 
@@ -210,7 +210,7 @@ impl Steps {
                 .random
                 .pick(&device::keys(&self.namespace, &tag))
                 .clone(),
-            2 => cutoff::ahead_key(&self.namespace),
+            2 => cutoff::latest_key(&self.namespace),
             _ => self.random.pick(&self.ids).key(&self.namespace),
         }
     }

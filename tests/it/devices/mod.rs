@@ -2,4 +2,7 @@
 //!
 //! Every test names a mutation of the code against which it fails.
 
+mod backlog;
 mod ending;
+mod limits;
+mod lists;

@@ -7,6 +7,7 @@ mod external;
 mod memory;
 mod outages;
 mod refusals;
+mod runtimes;
 
 use std::{error::Error, time::Duration};
 
