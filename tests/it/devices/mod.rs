@@ -4,5 +4,5 @@
 
 mod backlog;
 mod ending;
-mod limits;
+pub mod limits;
 mod lists;

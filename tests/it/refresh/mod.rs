@@ -2,6 +2,7 @@
 //!
 //! Every test names a mutation of the code against which it fails.
 
+mod crowd;
 mod keys;
 pub mod kit;
 mod losses;
