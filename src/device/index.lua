@@ -1,5 +1,5 @@
 -- The index of what a user has alive: a sorted set of sids by expiry, and a hash of what is known about each:
--- the hash its session is stored under (43 bytes, '-' for none), when its user authenticated (15 digits), and JSON.
+-- the hash its session is stored under (43 bytes, all '.' for none), when its user authenticated (15 digits), and JSON.
 -- It needs no events: whatever has expired is dropped here whenever the index is written.
 
 local function index_trim(zset, hash, now)
@@ -9,6 +9,11 @@ local function index_trim(zset, hash, now)
     redis.call('ZREM', zset, unpack(dead))
     redis.call('HDEL', hash, unpack(dead))
   end
+end
+
+-- The members that live, by expiry. More may have expired than one call drops.
+local function index_living(zset, now)
+  return redis.call('ZRANGEBYSCORE', zset, '(' .. string.format('%.0f', now), '+inf')
 end
 
 -- Both keys live as long as the member that lives longest.
@@ -47,12 +52,14 @@ local function index_remove(zset, hash, sid)
   redis.call('HDEL', hash, sid)
 end
 
--- What a sid names is ended: first its access tokens, then its refresh family, its session and its entry. `why` stays
+-- What a sid names is ended: first its access tokens, then its refresh family, its session and its entry. Who denied its
+-- tokens for longer is not overruled. `why` stays
 -- under the keys of session and family for a day, so that the device can be told; a logout of its own leaves nothing.
 -- `names` = { beginning of session keys, of family keys, of denied sids, life of access tokens in milliseconds }.
 local function kill(zset, hash, sid, names, why)
   local meta = redis.call('HGET', hash, sid)
-  if tonumber(names[4]) > 0 then
+  local left = redis.call('PTTL', names[3] .. sid)
+  if left ~= -1 and left < tonumber(names[4]) then
     redis.call('SET', names[3] .. sid, 'ended', 'PX', names[4])
   end
   if redis.call('DEL', names[2] .. sid) == 1 and why then
@@ -60,7 +67,7 @@ local function kill(zset, hash, sid, names, why)
     redis.call('PEXPIRE', names[2] .. sid, 86400000)
   end
   local at = meta and string.sub(meta, 1, 43)
-  if at and string.sub(at, 1, 1) ~= '-' then
+  if at and string.sub(at, 1, 1) ~= '.' then
     if why then
       redis.call('SET', names[1] .. at, '!' .. why, 'PX', 86400000)
     else
@@ -75,16 +82,37 @@ local function index_auth(hash, sid)
   return tonumber(string.sub(redis.call('HGET', hash, sid) or '', 44, 58)) or 0
 end
 
+-- When something of a device was last used, or nil if nothing of it is left.
+local function index_last_use(hash, sid, names)
+  local meta = redis.call('HGET', hash, sid) or ''
+  local seen = tonumber(redis.call('HGET', names[2] .. sid, 'rot') or nil)
+  if meta ~= '' and string.sub(meta, 1, 1) ~= '.' then
+    local raw = redis.call('GETRANGE', names[1] .. string.sub(meta, 1, 43), 0, 55)
+    if #raw == 56 and string.sub(raw, 1, 1) == '1' then
+      seen = math.max(seen or 0, tonumber(string.sub(raw, 42, 56)) or 0)
+    end
+  end
+  return seen
+end
+
+-- Whether a device is signed in: it is listed, later than `cutoff`, and something of it is left.
+local function index_is_alive(zset, hash, sid, now, cutoff, names)
+  local expires = tonumber(redis.call('ZSCORE', zset, sid) or nil)
+  return expires and expires > now and index_auth(hash, sid) > cutoff and index_last_use(hash, sid, names) ~= nil
+end
+
 -- Makes room for `sid` among at most `limit` members (0: any number) of whom those are dead that signed in at or before
--- `cutoff`. Whoever signed in first goes, or nobody may come. Says whether there is room.
+-- `cutoff`, or of whom nothing is left. Whoever signed in first goes, or nobody may come. Says whether there is room.
 local function index_admit(zset, hash, now, sid, limit, evict, names, cutoff)
   index_trim(zset, hash, now)
   if limit == 0 or redis.call('ZSCORE', zset, sid) then return true end
   local living = {}
-  for _, other in ipairs(redis.call('ZRANGE', zset, 0, -1)) do
+  for _, other in ipairs(index_living(zset, now)) do
     local auth = index_auth(hash, other)
     if auth <= cutoff then
       kill(zset, hash, other, names, 'revoked')
+    elseif not index_last_use(hash, other, names) then
+      index_remove(zset, hash, other)
     else
       living[#living + 1] = { other, auth }
     end

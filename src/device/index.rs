@@ -146,6 +146,15 @@ impl Index<'_> {
         Ok(())
     }
 
+    /// `index_living`
+    pub(crate) fn living(&self, memory: &Memory, now: u64) -> Result<Vec<Vec<u8>>, Fault> {
+        let all = memory.sorted_range(self.zset)?.into_iter();
+        Ok(all
+            .filter(|(_, expires)| *expires > now)
+            .map(|(sid, _)| sid)
+            .collect())
+    }
+
     fn expire(&self, memory: &mut Memory) -> Result<(), Fault> {
         if let Some((_, last)) = memory.sorted_range(self.zset)?.last() {
             memory.expire_at(self.zset, *last);
@@ -169,9 +178,13 @@ impl Index<'_> {
         why: Option<&str>,
     ) -> Result<(), Fault> {
         let meta = self.meta(memory, sid)?;
-        if names.token_life > 0 {
-            let denied = name(&names.denied, sid);
-            memory.set(&denied, b"ended".to_vec(), Some(now + names.token_life))?;
+        let (denied, until) = (name(&names.denied, sid), now + names.token_life);
+        let lasts = match memory.expires(&denied) {
+            Some(expires) => expires >= until,
+            None => memory.exists(&denied) || until == now,
+        };
+        if !lasts {
+            memory.set(&denied, b"ended".to_vec(), Some(until))?;
         }
         let family = names.family_of(sid);
         if memory.delete(&family)
@@ -195,6 +208,45 @@ impl Index<'_> {
         self.remove(memory, sid)
     }
 
+    /// `index_last_use`
+    pub(crate) fn last_use(
+        &self,
+        memory: &Memory,
+        sid: &[u8],
+        names: &Names,
+    ) -> Result<Option<u64>, Fault> {
+        let meta = self.meta(memory, sid)?;
+        let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
+        let family: Option<u64> = memory
+            .hash_get(&names.family_of(sid), b"rot")?
+            .and_then(number);
+        let Some(hash) = meta.as_deref().and_then(session_hash) else {
+            return Ok(family);
+        };
+        let record = memory.get(&names.session_at(hash))?;
+        let session = record
+            .filter(|record| record.first() == Some(&b'1'))
+            .and_then(|record| record.get(41..56))
+            .and_then(number);
+        Ok(family.max(session))
+    }
+
+    /// `index_is_alive`
+    pub(crate) fn is_alive(
+        &self,
+        memory: &Memory,
+        now: u64,
+        sid: &[u8],
+        cutoff: Option<u64>,
+        names: &Names,
+    ) -> Result<bool, Fault> {
+        let listed = memory.sorted_score(self.zset, sid)?;
+        let auth = authenticated(&self.meta(memory, sid)?.unwrap_or_default());
+        Ok(listed.is_some_and(|expires| expires > now)
+            && cutoff.is_none_or(|cutoff| auth > cutoff)
+            && self.last_use(memory, sid, names)?.is_some())
+    }
+
     /// `index_admit`
     pub(crate) fn admit(
         &self,
@@ -208,10 +260,12 @@ impl Index<'_> {
             return Ok(true);
         }
         let mut living = Vec::new();
-        for (other, _) in memory.sorted_range(self.zset)? {
+        for other in self.living(memory, now)? {
             let auth = authenticated(&self.meta(memory, &other)?.unwrap_or_default());
             if room.cutoff.is_some_and(|cutoff| auth <= cutoff) {
                 self.kill(memory, now, &other, room.names, Some("revoked"))?;
+            } else if self.last_use(memory, &other, room.names)?.is_none() {
+                self.remove(memory, &other)?;
             } else {
                 living.push((auth, other));
             }
@@ -239,9 +293,10 @@ pub(crate) struct Room<'a> {
     pub(crate) cutoff: Option<u64>,
 }
 
-/// The hash under which the device's session is stored, if it has one.
+/// The hash under which the device's session is stored, if it has one: a hash may begin with any letter of base64url, so
+/// what stands for none is no such letter.
 pub(crate) fn session_hash(meta: &[u8]) -> Option<&[u8]> {
-    meta.get(..HASH_CHARS).filter(|hash| hash[0] != b'-')
+    meta.get(..HASH_CHARS).filter(|hash| hash[0] != b'.')
 }
 
 /// When a device's user authenticated there.

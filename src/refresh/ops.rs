@@ -66,6 +66,8 @@ pub(super) struct NewFamily<'a> {
     pub(super) ahead_kept: u64,
     pub(super) most_devices: u64,
     pub(super) evict: bool,
+    /// Whether it belongs to a session, and so to a device that must be there.
+    pub(super) joins: bool,
 }
 
 pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFamily<'_>) -> Call {
@@ -93,6 +95,7 @@ pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFami
     ];
     Names::new(store, &family.tag()).append_to(&mut args);
     args.push(new.login_ms.into());
+    args.push(new.joins.into());
     Call::new(&ISSUE, keys, args)
 }
 

@@ -137,7 +137,7 @@ impl Rotation {
     ///
     /// # Errors
     ///
-    /// When the store cannot confirm it, the session was cut off meanwhile, or there are too many devices.
+    /// When the store cannot confirm it, the session ended meanwhile, or there are too many devices.
     pub async fn issue(&self, login: &RefreshLogin) -> Result<TokenPair, RefreshError> {
         let inner = &*self.0;
         let namespace = inner.store.namespace();
@@ -163,8 +163,9 @@ impl Rotation {
             auth_ms: login.auth_ms,
             login_ms: login.login_ms,
             about: &login.about(),
+            joins: login.sid.is_some(),
             ahead_kept: millis(inner.store.longest_credential()),
-            most_devices: inner.settings.most_devices.into(),
+            most_devices: inner.settings.most_devices.unwrap_or(0).into(),
             evict: inner.settings.evict,
         };
         let reply = inner
@@ -228,7 +229,8 @@ impl Rotation {
     }
 
     /// Ends the login that a refresh token belongs to: its family, its session and its access tokens, in one trip. A
-    /// token that is forged or whose family is gone ends nothing, and that is no error (RFC 7009 §2.2).
+    /// token that is forged, whose family was ended, or instead of which others were issued since on the same device ends
+    /// nothing, and that is no error (RFC 7009 §2.2).
     ///
     /// # Errors
     ///
@@ -238,11 +240,12 @@ impl Rotation {
         let Some(token) = Token::parse(presented, &inner.keys) else {
             return Ok(());
         };
-        inner
-            .devices
-            .end_tagged(&token.family.tag(), &token.family.sid())
+        let (sid, epoch) = (token.family.sid(), token.family.epoch());
+        let devices = &inner.devices;
+        let was = devices
+            .end_of_token(&token.family.tag(), &sid, epoch)
             .await?;
-        event_info!(event = "refresh.revoked", sid = %token.family.sid(), "a refresh family was ended");
+        event_info!(event = "refresh.revoked", %sid, was, "a refresh family was ended");
         Ok(())
     }
 
