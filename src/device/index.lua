@@ -52,29 +52,28 @@ local function index_remove(zset, hash, sid)
   redis.call('HDEL', hash, sid)
 end
 
--- What a sid names is ended: first its access tokens, then its refresh family, its session and its entry. Who denied its
--- tokens for longer is not overruled. `why` stays
--- under the keys of session and family for a day, so that the device can be told; a logout of its own leaves nothing.
+-- What a sid names is ended in one step: its entry, its refresh family, its session and its access tokens. Who denied its
+-- tokens for longer is not overruled. `why` stays under the keys of session and family for a day, so that the device can
+-- be told; a logout of its own leaves nothing. What frees memory comes first: a server whose memory is full lets a script
+-- go on that has begun, so that a logout is always possible.
 -- `names` = { beginning of session keys, of family keys, of denied sids, life of access tokens in milliseconds }.
 local function kill(zset, hash, sid, names, why)
   local meta = redis.call('HGET', hash, sid)
+  local at = meta and string.sub(meta, 1, 43)
+  local session = at and string.sub(at, 1, 1) ~= '.' and names[1] .. at
+  index_remove(zset, hash, sid)
+  local family = redis.call('DEL', names[2] .. sid) == 1
+  if session then redis.call('DEL', session) end
   local left = redis.call('PTTL', names[3] .. sid)
   if left ~= -1 and left < tonumber(names[4]) then
     redis.call('SET', names[3] .. sid, 'ended', 'PX', names[4])
   end
-  if redis.call('DEL', names[2] .. sid) == 1 and why then
+  if not why then return end
+  if family then
     redis.call('HSET', names[2] .. sid, 'ended', why)
     redis.call('PEXPIRE', names[2] .. sid, 86400000)
   end
-  local at = meta and string.sub(meta, 1, 43)
-  if at and string.sub(at, 1, 1) ~= '.' then
-    if why then
-      redis.call('SET', names[1] .. at, '!' .. why, 'PX', 86400000)
-    else
-      redis.call('DEL', names[1] .. at)
-    end
-  end
-  index_remove(zset, hash, sid)
+  if session then redis.call('SET', session, '!' .. why, 'PX', 86400000) end
 end
 
 -- When a device's user authenticated there.

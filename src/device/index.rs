@@ -178,6 +178,14 @@ impl Index<'_> {
         why: Option<&str>,
     ) -> Result<(), Fault> {
         let meta = self.meta(memory, sid)?;
+        let session = meta.as_deref().and_then(session_hash);
+        let session = session.map(|hash| names.session_at(hash));
+        self.remove(memory, sid)?;
+        let family = names.family_of(sid);
+        let had_family = memory.delete(&family);
+        if let Some(session) = &session {
+            memory.delete(session);
+        }
         let (denied, until) = (name(&names.denied, sid), now + names.token_life);
         let lasts = match memory.expires(&denied) {
             Some(expires) => expires >= until,
@@ -186,26 +194,16 @@ impl Index<'_> {
         if !lasts {
             memory.set(&denied, b"ended".to_vec(), Some(until))?;
         }
-        let family = names.family_of(sid);
-        if memory.delete(&family)
-            && let Some(why) = why
-        {
+        let Some(why) = why else { return Ok(()) };
+        if had_family {
             memory.hash_set(&family, b"ended", why.as_bytes())?;
             memory.expire_at(&family, now + MARK_MS);
         }
-        if let Some(hash) = meta.as_deref().and_then(session_hash) {
-            let key = names.session_at(hash);
-            match why {
-                Some(why) => {
-                    let mark = [&[ENDED], why.as_bytes()].concat();
-                    memory.set(&key, mark, Some(now + MARK_MS))?;
-                }
-                None => {
-                    memory.delete(&key);
-                }
-            }
+        if let Some(session) = session {
+            let mark = [&[ENDED], why.as_bytes()].concat();
+            memory.set(&session, mark, Some(now + MARK_MS))?;
         }
-        self.remove(memory, sid)
+        Ok(())
     }
 
     /// `index_last_use`

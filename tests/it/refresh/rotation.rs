@@ -294,7 +294,7 @@ async fn scope_and_resource_are_narrowed_and_never_widened() {
             .rotate(first.refresh(), request)
             .await
             .unwrap_err();
-        assert_eq!(error.kind(), RefreshErrorKind::Scope, "{}", bench.name);
+        assert_eq!(error.kind(), RefreshErrorKind::Resource, "{}", bench.name);
         let narrow = RefreshRequest::new()
             .scope("orders:read")
             .resource("https://b.example");
