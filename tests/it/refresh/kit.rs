@@ -111,7 +111,7 @@ async fn renew(session: Session) -> Result<(), Rejection> {
 }
 
 async fn me(user: User) -> String {
-    user.id().to_owned()
+    format!("{} {}", user.sid(), user.auth_ms())
 }
 
 async fn token(token: Option<axum::Extension<VerifiedToken>>) -> String {

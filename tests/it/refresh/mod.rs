@@ -6,6 +6,7 @@ mod crowd;
 mod keys;
 pub mod kit;
 mod losses;
+mod model;
 mod races;
 mod reuse;
 mod rotation;
