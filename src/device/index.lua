@@ -81,14 +81,22 @@ local function index_auth(hash, sid)
   return tonumber(string.sub(redis.call('HGET', hash, sid) or '', 44, 58)) or 0
 end
 
--- When something of a device was last used, or nil if nothing of it is left.
-local function index_last_use(hash, sid, names)
+-- When something of a device was last used, or nil if nothing of it is left. What has reached its timeout is not left,
+-- whether or not the server has dropped its key by now.
+local function index_last_use(hash, sid, names, now)
   local meta = redis.call('HGET', hash, sid) or ''
-  local seen = tonumber(redis.call('HGET', names[2] .. sid, 'rot') or nil)
+  local seen
+  local f = redis.call('HMGET', names[2] .. sid, 'rot', 'idle', 'abs')
+  local rot, idle, last = tonumber(f[1] or nil), tonumber(f[2] or nil), tonumber(f[3] or nil)
+  if rot and idle and last and now < math.min(rot + idle, last) then seen = rot end
   if meta ~= '' and string.sub(meta, 1, 1) ~= '.' then
-    local raw = redis.call('GETRANGE', names[1] .. string.sub(meta, 1, 43), 0, 55)
-    if #raw == 56 and string.sub(raw, 1, 1) == '1' then
-      seen = math.max(seen or 0, tonumber(string.sub(raw, 42, 56)) or 0)
+    -- The header of the session's record: used, idle timeout, deadline.
+    local raw = redis.call('GETRANGE', names[1] .. string.sub(meta, 1, 43), 0, 85)
+    if string.find(raw, '^1%d+$') and #raw == 86 then
+      local used, limit = tonumber(string.sub(raw, 42, 56)), tonumber(string.sub(raw, 57, 71))
+      local ends = tonumber(string.sub(raw, 72, 86))
+      if limit > 0 then ends = math.min(ends, used + limit) end
+      if now < ends then seen = math.max(seen or 0, used) end
     end
   end
   return seen
@@ -97,7 +105,7 @@ end
 -- Whether a device is signed in: it is listed, later than `cutoff`, and something of it is left.
 local function index_is_alive(zset, hash, sid, now, cutoff, names)
   local expires = tonumber(redis.call('ZSCORE', zset, sid) or nil)
-  return expires and expires > now and index_auth(hash, sid) > cutoff and index_last_use(hash, sid, names) ~= nil
+  return expires and expires > now and index_auth(hash, sid) > cutoff and index_last_use(hash, sid, names, now) ~= nil
 end
 
 -- Makes room for `sid` among at most `limit` members (0: any number) of whom those are dead that signed in at or before
@@ -110,7 +118,7 @@ local function index_admit(zset, hash, now, sid, limit, evict, names, cutoff)
     local auth = index_auth(hash, other)
     if auth <= cutoff then
       kill(zset, hash, other, names, 'revoked')
-    elseif not index_last_use(hash, other, names) then
+    elseif not index_last_use(hash, other, names, now) then
       index_remove(zset, hash, other)
     else
       living[#living + 1] = { other, auth }
