@@ -42,6 +42,7 @@
 //! - What a handler changes while it streams its body is too late for the layer; see [`Session::save`].
 //! - `SameSite` limits damage and is no protection against CSRF.
 
+mod binding;
 mod error;
 mod gate;
 mod handle;
@@ -55,6 +56,7 @@ mod state;
 mod twins;
 mod writing;
 
+pub use binding::OnMismatch;
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};

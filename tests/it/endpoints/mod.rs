@@ -1,5 +1,6 @@
 //! The ready-made endpoints, over HTTP on a loopback address, on both stores.
 
+mod binding;
 mod cookie;
 mod fresh;
 mod introspect;
