@@ -100,6 +100,12 @@ impl RefreshLogin {
         self
     }
 
+    /// The user that signs in.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
     /// What the device index is to know, as JSON.
     pub(super) fn about(&self) -> String {
         let names = ["name", "ip", "ua"].into_iter().zip(&self.device);

@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use super::{
+    binding::Binding,
     gate::SessionGate,
     id::SessionId,
     ops::{self, Life, Place},
@@ -138,6 +139,8 @@ pub(super) struct Config {
     /// 0 is any number.
     pub(super) most_devices: u64,
     pub(super) on_limit: OnLimit,
+    /// What logins are bound to, if anything.
+    pub(super) binding: Option<Binding>,
     /// When the last recorded use of a session was, by this node's clock and from the store's own word.
     pub(super) memo: Recent<20>,
 }
@@ -177,6 +180,7 @@ pub struct SessionLayerBuilder {
     on_gone: OnGone,
     most_devices: Option<u32>,
     on_limit: OnLimit,
+    pub(super) binding: Binding,
 }
 
 impl SessionLayerBuilder {
@@ -199,6 +203,7 @@ impl SessionLayerBuilder {
             on_gone: OnGone::Pass,
             most_devices: None,
             on_limit: OnLimit::EvictOldest,
+            binding: Binding::default(),
         }
     }
 
@@ -315,6 +320,7 @@ impl SessionLayerBuilder {
     /// can end ([`StoreBuilder::longest_credential`](crate::store::StoreBuilder::longest_credential)).
     pub fn build(self) -> Result<SessionLayer, ConfigError> {
         self.cookie.check()?;
+        self.binding.check()?;
         let longest = self.store.longest_credential();
         check_life("idle_timeout", "absolute_timeout", &self.life, longest)?;
         check_life("remember_me", "remember_me", &self.remembered, longest)?;
@@ -344,6 +350,7 @@ impl SessionLayerBuilder {
                 on_gone: self.on_gone,
                 most_devices: u64::from(self.most_devices.unwrap_or(0)),
                 on_limit: self.on_limit,
+                binding: self.binding.is_on().then_some(self.binding),
                 memo: Recent::new(),
             }),
             responder: DefaultRefuse::new(),

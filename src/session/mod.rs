@@ -42,6 +42,7 @@
 //! - What a handler changes while it streams its body is too late for the layer; see [`Session::save`].
 //! - `SameSite` limits damage and is no protection against CSRF.
 
+mod binding;
 #[cfg(feature = "csrf")]
 mod csrf;
 mod error;
@@ -57,6 +58,7 @@ mod state;
 mod twins;
 mod writing;
 
+pub use binding::OnMismatch;
 #[cfg(test)]
 mod tests;
 

@@ -282,6 +282,9 @@ pub enum Ended {
     Elsewhere,
     /// The device was signed out from elsewhere, or a cutoff ended it.
     Revoked,
+    /// It is bound to another browser or network than this request's, and its user has to sign in again
+    /// ([`OnMismatch::RequireLogin`](super::OnMismatch::RequireLogin)).
+    Moved,
 }
 
 /// Reads the reply to [`Place::read`] or [`Place::load`]: what a cutoff ended is as good as gone.

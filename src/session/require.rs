@@ -317,6 +317,7 @@ fn visitor(ended: Option<Ended>) -> Rejection {
     match ended {
         Some(Ended::Elsewhere) => rejection.code("signed_in_elsewhere"),
         Some(Ended::Revoked) => rejection.code("signed_out"),
+        Some(Ended::Moved) => rejection.code("login_again"),
         None => rejection,
     }
 }

@@ -1,12 +1,13 @@
 //! The steps of a session that write: login, renewal, logout, save.
 
 use super::{
+    binding::FIELD,
     error::{SessionError, SessionErrorKind},
     handle::{Inner, LONGEST_NAME, SaveOutcome, Session, check_name, user_of},
     id::SessionId,
     layer::OnLimit,
     login::{Login, User},
-    ops::{Changes, NewUser, Written, written},
+    ops::{Changes, Ended, NewUser, Written, written},
     record::Header,
     state::{Known, State},
 };
@@ -50,10 +51,13 @@ impl Session {
             most_devices: config.most_devices,
             evict: config.on_limit == OnLimit::EvictOldest,
         };
+        self.check_bound().await?;
         let (old, unsent) = self.0.start_write()?;
-        let call = config
-            .place(&new)
-            .login(old.as_ref(), &user, &unsent.changes);
+        let mut changes = unsent.changes.clone();
+        if let Some(bound) = self.0.bound() {
+            changes.fields.insert(FIELD.to_owned(), Some(bound));
+        }
+        let call = config.place(&new).login(old.as_ref(), &user, &changes);
         let Some(header) = self.write(call, &new, unsent).await? else {
             return Err(SessionError::new(SessionErrorKind::Gone));
         };
@@ -70,7 +74,12 @@ impl Session {
     ///
     /// When the store cannot confirm it, or the session ended meanwhile.
     pub async fn renew(&self) -> Result<(), SessionError> {
+        self.check_bound().await?;
         let was_there = self.0.state().record().is_some();
+        if self.0.state().ended == Some(Ended::Moved) {
+            // Only a login may go on with it: this would hand it to whoever has a copy of the cookie.
+            return Ok(());
+        }
         let (Some(old), unsent) = self.0.start_write()? else {
             return Ok(());
         };
@@ -115,6 +124,7 @@ impl Session {
     ///
     /// When the store cannot confirm it; the client keeps its cookie then, and trying again is safe.
     pub async fn destroy(&self) -> Result<(), SessionError> {
+        self.check_bound().await?;
         let id = {
             let mut state = self.0.open_state()?;
             state.asked = true;

@@ -1,5 +1,7 @@
 //! The ready-made endpoints, over HTTP on a loopback address, on both stores.
 
+mod adopt;
+mod binding;
 mod cookie;
 mod fresh;
 mod introspect;
@@ -40,7 +42,7 @@ pub struct Bench {
     pub clock: Clock,
     base: String,
     proxy: Option<Proxy>,
-    _server: Option<RedisServer>,
+    server: Option<RedisServer>,
 }
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -107,7 +109,7 @@ impl Bench {
             clock,
             base,
             proxy,
-            _server: server,
+            server,
         }
     }
 
@@ -143,6 +145,10 @@ impl Bench {
 
     pub async fn is_active(&self, token: &str) -> bool {
         self.introspect(token).await["active"] == true
+    }
+
+    pub fn server(&self) -> &RedisServer {
+        self.server.as_ref().expect("on Redis")
     }
 
     /// Nobody answers any more; `false` if there is nobody who could.
