@@ -7,6 +7,7 @@
 pub mod blacklist;
 pub mod cutoff;
 pub mod frameworks;
+pub mod near;
 #[cfg(feature = "session")]
 pub mod session;
 pub mod store;

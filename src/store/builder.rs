@@ -196,6 +196,7 @@ impl StoreBuilder {
             deadline: self.deadline,
             longest_credential: self.longest_credential,
             clock: self.clock,
+            companion: std::sync::OnceLock::new(),
             #[cfg(any(test, feature = "test-util"))]
             pause: Mutex::new(None),
         })))

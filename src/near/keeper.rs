@@ -1,0 +1,389 @@
+//! The task that keeps the replica: one connection after the other, and on each the heartbeat, the fetching of what was
+//! announced, and the load with the healing after it, all three side by side.
+//!
+//! In this order on every connection: announcements on, then the load. What changes while the load runs is announced,
+//! what does not is found by it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{
+    cutoffs::Behind,
+    lease::Phase,
+    line::{Answer, Ask, Dial, Failed, Line},
+    names::Name,
+    replica::{Replica, Wanted},
+    set::{FOREVER, Held, Set},
+};
+use crate::{
+    clock::millis,
+    trace::{event_info, event_warn},
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Somebody has to change permissions or the server first.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// What is written or fetched in one go.
+const BATCH: usize = 512;
+/// After a write that the server refused: it may be out of memory.
+const WRITE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Keeps the replica until it is aborted.
+pub(super) async fn keep<D: Dial>(replica: Arc<Replica>, dial: D) {
+    let mut pause = Duration::ZERO;
+    loop {
+        sleep(jittered(pause)).await;
+        let number = replica.lease.begin();
+        let end = serve(&replica, &dial, number).await;
+        let was_loaded = replica.lease.is_loaded();
+        replica.lease.lost(number);
+        pause = match end {
+            Failed::Refused(error) => {
+                refused(&replica, error);
+                REFUSED_PAUSE
+            }
+            Failed::Lost if was_loaded => FIRST_PAUSE,
+            Failed::Lost => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+        };
+    }
+}
+
+fn refused(replica: &Replica, error: Option<crate::store::StoreError>) {
+    if replica.lease.phase() != Phase::Refused {
+        let why = error.map_or_else(String::new, |error| {
+            use std::error::Error as _;
+            error.source().map(ToString::to_string).unwrap_or_default()
+        });
+        event_warn!(event = "near.refused", %why, "the server does not announce changes: revocations are asked for on every request");
+    }
+    replica.lease.refused();
+}
+
+/// Everything that happens on one connection; returns why it ended.
+async fn serve<D: Dial>(replica: &Arc<Replica>, dial: &D, number: u64) -> Failed {
+    let patience = patience(replica);
+    let line = match timeout(patience, dial.open(replica, number)).await {
+        Ok(Ok(line)) => line,
+        Ok(Err(failed)) => return failed,
+        Err(_) => return Failed::Lost,
+    };
+    if !replica.lease.announces(number) {
+        return Failed::Lost;
+    }
+    use std::sync::atomic::Ordering::SeqCst;
+    replica.counts.connections.fetch_add(1, SeqCst);
+    let on = On {
+        replica,
+        line: &line,
+        number,
+        patience,
+    };
+    tokio::select! {
+        end = on.beat() => end,
+        end = on.fetch() => end,
+        end = on.load_and_heal() => end,
+        () = replica.lease.until_lost(number) => {
+            event_warn!(event = "near.lost", "the connection that announces revocations is lost");
+            Failed::Lost
+        }
+    }
+}
+
+/// An answer that takes longer means that the connection is dead: long enough for a server that is merely busy.
+fn patience(replica: &Replica) -> Duration {
+    (replica.lease.max_staleness * 4).max(Duration::from_secs(2))
+}
+
+struct On<'a, L> {
+    replica: &'a Replica,
+    line: &'a L,
+    number: u64,
+    patience: Duration,
+}
+
+impl<L: Line> On<'_, L> {
+    async fn ask(&self, asks: Vec<Ask>) -> Result<Vec<Answer>, Failed> {
+        let answers = timeout(self.patience, self.line.ask(asks)).await;
+        answers.unwrap_or(Err(Failed::Lost))
+    }
+
+    /// Four proofs in the time that one is good for, and a part of what is over forgotten at each.
+    async fn beat(&self) -> Failed {
+        let every = self.replica.lease.max_staleness / 4;
+        let mut part = 0;
+        loop {
+            let started = Instant::now();
+            let stamp = self.replica.lease.stamp();
+            // As cheap as a ping, and says what time it is.
+            match self.ask(vec![Ask::Time]).await.as_deref() {
+                Ok([Answer::Number(server_ms)]) => {
+                    let server_ms = u64::try_from(*server_ms).unwrap_or(0);
+                    self.replica.server_time(server_ms);
+                }
+                Ok(_) => return Failed::Refused(None),
+                Err(_) => return Failed::Lost,
+            }
+            self.replica.lease.proved(self.number, stamp);
+            self.tidy(&mut part);
+            sleep_until(started + every).await;
+        }
+    }
+
+    fn tidy(&self, part: &mut usize) {
+        let now = self.replica.lease.now_ms();
+        for _ in 0..4 {
+            self.replica.set.purge(*part, now, &self.replica.bound);
+            *part = (*part + 1) % Set::PARTS;
+        }
+        if *part == 0 {
+            self.replica.cutoffs.purge(now, &self.replica.bound);
+            if self.replica.bound.has_room_again() {
+                self.replica.work.notify_one();
+            }
+        }
+    }
+
+    /// Finds out until when what was announced is revoked, and what announced cutoffs are.
+    async fn fetch(&self) -> Failed {
+        loop {
+            let batch = self.replica.take_wanted(BATCH);
+            if batch.is_empty() {
+                self.replica.wanted.notified().await;
+                continue;
+            }
+            let batch = Batch {
+                replica: self.replica,
+                wanted: batch,
+            };
+            let asks = batch.wanted.iter().flat_map(|w| self.details(w)).collect();
+            let absorbed = match self.ask(asks).await {
+                Ok(answers) => self.absorb(batch.take(), answers),
+                Err(failed) => return failed,
+            };
+            if let Err(failed) = absorbed {
+                return failed;
+            }
+        }
+    }
+
+    fn details(&self, wanted: &Wanted) -> Vec<Ask> {
+        let names = &self.replica.names;
+        match wanted {
+            Wanted::Listed(list, id) => vec![Ask::Left(names.listed(*list, id))],
+            Wanted::Cutoff(scope, _) => {
+                let key = names.cutoff(*scope);
+                vec![Ask::Value(key.clone()), Ask::Left(key)]
+            }
+        }
+    }
+
+    /// A server that does not say how long a key lasts cannot be followed.
+    fn absorb(&self, batch: Vec<Wanted>, answers: Vec<Answer>) -> Result<(), Failed> {
+        let mut answers = answers.into_iter();
+        for wanted in batch {
+            let value = match wanted {
+                Wanted::Listed(..) => None,
+                Wanted::Cutoff(..) => answers.next(),
+            };
+            let Some(Answer::Number(left)) = answers.next() else {
+                return Err(Failed::Refused(None));
+            };
+            match (wanted, value) {
+                (Wanted::Listed(list, id), _) => self.replica.left(list, &id, left),
+                (Wanted::Cutoff(scope, count), Some(Answer::Value(None))) => {
+                    self.replica.cutoff_is(scope, count, None, left);
+                }
+                (Wanted::Cutoff(scope, count), Some(Answer::Value(Some(text)))) => {
+                    match moment(&text) {
+                        Some(m) => self.replica.cutoff_is(scope, count, Some(m), left),
+                        None => self.replica.cutoff_unreadable(scope),
+                    }
+                }
+                (Wanted::Cutoff(scope, _), _) => self.replica.cutoff_unreadable(scope),
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads, heals, and does so again when there is a reason to.
+    async fn load_and_heal(&self) -> Failed {
+        loop {
+            if let Err(failed) = self.round().await {
+                return failed;
+            }
+        }
+    }
+
+    /// From one load to the next, which a flush makes necessary, or room for what was turned away.
+    async fn round(&self) -> Result<(), Failed> {
+        self.load().await?;
+        let mut whole = self.heal().await?;
+        loop {
+            if whole {
+                self.replica.work.notified().await;
+            } else {
+                sleep(WRITE_PAUSE).await;
+            }
+            if !self.replica.lease.is_loaded() || self.replica.bound.has_room_again() {
+                return Ok(());
+            }
+            // What was not written is found again by looking through everything.
+            whole = if whole { self.pay().await? } else { self.heal().await? };
+        }
+    }
+
+    /// Reads everything there is, until nothing came in between that makes it void.
+    async fn load(&self) -> Result<(), Failed> {
+        loop {
+            let flushes = self.replica.lease.before_load();
+            let turned_away = self.replica.bound.before_load();
+            let was_full = self.replica.bound.is_full();
+            self.replica.begin_load();
+            let started = Instant::now();
+            for pattern in self.replica.names.patterns() {
+                self.scan(pattern).await?;
+            }
+            self.replica.want_unattended();
+            self.replica.bound.after_load(turned_away);
+            self.replica.tell_when_full(was_full);
+            if self.replica.lease.after_load(self.number, flushes) {
+                let took = millis(started.elapsed());
+                event_info!(event = "near.loaded", took, "revocations and cutoffs are loaded");
+                return Ok(());
+            }
+        }
+    }
+
+    /// One step of the scan travels with the questions about what the step before it found.
+    async fn scan(&self, pattern: Vec<u8>) -> Result<(), Failed> {
+        let (mut cursor, mut found) = (Some(0), Vec::new());
+        while cursor.is_some() || !found.is_empty() {
+            let pattern = pattern.clone();
+            let step = cursor.map(|cursor| Ask::Scan { cursor, pattern });
+            let stepped = step.is_some();
+            let details = found.iter().flat_map(|wanted| self.details(wanted));
+            let mut answers = self.ask(step.into_iter().chain(details).collect()).await?;
+            let page = stepped.then(|| answers.remove(0));
+            self.absorb(std::mem::take(&mut found), answers)?;
+            (cursor, found) = match page {
+                None => (None, Vec::new()),
+                Some(Answer::Page { next, keys }) => {
+                    ((next != 0).then_some(next), self.wanted(&keys))
+                }
+                Some(_) => return Err(Failed::Refused(None)),
+            };
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, keys: &[Vec<u8>]) -> Vec<Wanted> {
+        let wanted = |key: &Vec<u8>| match self.replica.names.read(key) {
+            Name::Listed(list, id) => Some(Wanted::Listed(list, id.into())),
+            Name::Cutoff(scope) => {
+                let count = self.replica.cutoffs.asked(scope);
+                Some(Wanted::Cutoff(scope, count))
+            }
+            Name::Other => None,
+        };
+        keys.iter().filter_map(wanted).collect()
+    }
+
+    /// Writes what this node knows and the load did not find; false if the server did not take all of it.
+    async fn heal(&self) -> Result<bool, Failed> {
+        let (load, mut whole) = (self.replica.load(), true);
+        for part in 0..Set::PARTS {
+            let now = self.replica.lease.now_ms();
+            let lost = self.replica.set.lost_by_server(part, load, now);
+            for held in lost.chunks(BATCH) {
+                whole &= self.write(part, held).await?;
+            }
+        }
+        Ok(whole & self.pay().await?)
+    }
+
+    async fn write(&self, part: usize, held: &[Held]) -> Result<bool, Failed> {
+        let list = Set::list_of(part);
+        let now = self.replica.lease.now_ms();
+        let asks = held.iter().flat_map(|(id, until)| {
+            let key = self.replica.names.listed(list, id);
+            let left = (*until != FOREVER).then(|| until.saturating_sub(now).max(1));
+            // A key that is there and ends too early is lost as well, only later.
+            let extend = Ask::Extend { key: key.clone(), left };
+            [Ask::SetMissing { key, left }, extend]
+        });
+        let answers = self.ask(asks.collect()).await?;
+        let (mut written, mut whole) = (0, true);
+        for ((id, _), answer) in held.iter().zip(answers.iter().step_by(2)) {
+            match answer {
+                Answer::No => whole = false,
+                answer => {
+                    written += u64::from(matches!(answer, Answer::Done(true)));
+                    self.replica.set.held_by_server(list, id, self.replica.load());
+                }
+            }
+        }
+        self.replica.healed(written);
+        Ok(whole)
+    }
+
+    /// Makes good what the store did not acknowledge; false if the server did not take all of it. Nothing is lost then:
+    /// a debt is also an entry that the server was not seen to hold.
+    async fn pay(&self) -> Result<bool, Failed> {
+        let mut whole = true;
+        for (list, id) in self.replica.take_debts() {
+            if let Some(until) = self.replica.set.until(list, &id) {
+                whole &= self.write(Set::first_part(list), &[(id, until)]).await?;
+            }
+        }
+        let now = self.replica.lease.now_ms();
+        for behind in self.replica.cutoffs.behind(now) {
+            whole &= self.raise(behind, now).await?;
+        }
+        Ok(whole)
+    }
+
+    async fn raise(&self, behind: Behind, now: u64) -> Result<bool, Failed> {
+        let ask = Ask::Raise {
+            key: self.replica.names.cutoff(behind.scope),
+            moment: behind.moment,
+            left: (behind.until != FOREVER).then(|| behind.until.saturating_sub(now).max(1)),
+        };
+        let answer = self.ask(vec![ask]).await?.pop();
+        let Some(Answer::Number(was_behind)) = answer else {
+            return Ok(false);
+        };
+        self.replica.healed(u64::from(was_behind > 0));
+        self.replica.cutoffs.held_by_server(behind.scope, behind.moment);
+        Ok(true)
+    }
+}
+
+/// What is being fetched; wanted again if the answers do not come.
+struct Batch<'a> {
+    replica: &'a Replica,
+    wanted: Vec<Wanted>,
+}
+
+impl Batch<'_> {
+    fn take(mut self) -> Vec<Wanted> {
+        std::mem::take(&mut self.wanted)
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.replica.want_again(std::mem::take(&mut self.wanted));
+    }
+}
+
+fn moment(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Between three and five quarters of `pause`, so that nodes do not knock in step.
+fn jittered(pause: Duration) -> Duration {
+    let random = crate::secret::random_bytes::<1>().map_or(128, |[byte]| byte);
+    pause * (192 + u32::from(random) / 2) / 256
+}
