@@ -73,8 +73,8 @@ impl Blacklist {
     /// On this node first: it refuses from here on, and makes good what the store does not acknowledge.
     async fn note(&self, list: List, name: &Name<'_>, until: u64) -> Result<(), RevokeError> {
         let left = until.saturating_sub(self.store.clock().now_millis());
-        let pledge = near::of(&self.store)
-            .map(|near| near.revoke(list, name.as_str().as_bytes(), left));
+        let pledge =
+            near::of(&self.store).map(|near| near.revoke(list, name.as_str().as_bytes(), left));
         let key = ops::key(self.store.namespace(), list, name);
         let call = ops::revocation(key, until, "revoked");
         self.store.run(call).await?.number()?;

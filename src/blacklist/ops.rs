@@ -87,7 +87,9 @@ pub(super) fn question(namespace: &Namespace, token: &VerifiedToken) -> [Call; 2
 
 /// Under which names it may be listed.
 fn names(token: &VerifiedToken) -> impl Iterator<Item = (List, Name<'_>)> {
-    let jti = token.jti().map(|jti| (List::Tokens, Name::of_token(token, jti)));
+    let jti = token
+        .jti()
+        .map(|jti| (List::Tokens, Name::of_token(token, jti)));
     let sid = token.sid().map(|sid| (List::Logins, Name::of(sid)));
     jti.into_iter().chain(sid)
 }
@@ -107,7 +109,9 @@ fn user(namespace: &Namespace, token: &VerifiedToken) -> Option<Tag> {
         ""
     };
     let tenant = token.tenant().unwrap_or("");
-    token.sub().map(|sub| namespace.user_tag(issuer, tenant, sub))
+    token
+        .sub()
+        .map(|sub| namespace.user_tag(issuer, tenant, sub))
 }
 
 fn tenant(namespace: &Namespace, token: &VerifiedToken) -> Option<Tag> {
@@ -137,14 +141,20 @@ fn look_one(view: &View<'_>, namespace: &Namespace, token: &VerifiedToken) -> Ve
     let mut unsure = !view.is_fresh();
     // No hash is made where there is nothing to find under it.
     let user = view.any_user().then(|| user(namespace, token)).flatten();
-    let tenant = view.any_tenant().then(|| tenant(namespace, token)).flatten();
+    let tenant = view
+        .any_tenant()
+        .then(|| tenant(namespace, token))
+        .flatten();
     let scopes = [
         Some(Scope::Everyone),
         user.map(Scope::User),
         tenant.map(Scope::Tenant),
     ];
     for cut in scopes.into_iter().flatten().map(|scope| view.cutoff(scope)) {
-        if cut.moment.is_some_and(|moment| authenticated(token) <= moment) {
+        if cut
+            .moment
+            .is_some_and(|moment| authenticated(token) <= moment)
+        {
             return Verdict::Dead;
         }
         unsure |= cut.unsure;

@@ -4,13 +4,7 @@ use std::{fmt, sync::Arc, sync::atomic::Ordering::SeqCst, time::Duration};
 
 use tokio::{runtime::Handle, task::AbortHandle};
 
-use super::{
-    keeper::keep,
-    lease::Phase,
-    line::Wire,
-    names::Names,
-    replica::Replica,
-};
+use super::{keeper::keep, lease::Phase, line::Wire, names::Names, replica::Replica};
 use crate::{
     clock::Clock,
     error::ConfigError,
@@ -180,7 +174,10 @@ impl NearBuilder {
                 Some(task.abort_handle())
             }
             None => {
-                crate::trace::event_warn!(event = "near.refused", "the address of the store asks for a protocol without announcements: revocations are asked for on every request");
+                crate::trace::event_warn!(
+                    event = "near.refused",
+                    "the address of the store asks for a protocol without announcements: revocations are asked for on every request"
+                );
                 replica.lease.refused();
                 None
             }
@@ -261,6 +258,8 @@ fn state(replica: &Replica) -> NearState {
 
 impl fmt::Debug for Near {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Near").field("status", &self.status()).finish()
+        f.debug_struct("Near")
+            .field("status", &self.status())
+            .finish()
     }
 }

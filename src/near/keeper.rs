@@ -230,7 +230,11 @@ impl<L: Line> On<'_, L> {
                 return Ok(());
             }
             // What was not written is found again by looking through everything.
-            whole = if whole { self.pay().await? } else { self.heal().await? };
+            whole = if whole {
+                self.pay().await?
+            } else {
+                self.heal().await?
+            };
         }
     }
 
@@ -250,7 +254,11 @@ impl<L: Line> On<'_, L> {
             self.replica.tell_when_full(was_full);
             if self.replica.lease.after_load(self.number, flushes) {
                 let took = millis(started.elapsed());
-                event_info!(event = "near.loaded", took, "revocations and cutoffs are loaded");
+                event_info!(
+                    event = "near.loaded",
+                    took,
+                    "revocations and cutoffs are loaded"
+                );
                 return Ok(());
             }
         }
@@ -310,7 +318,10 @@ impl<L: Line> On<'_, L> {
             let key = self.replica.names.listed(list, id);
             let left = (*until != FOREVER).then(|| until.saturating_sub(now).max(1));
             // A key that is there and ends too early is lost as well, only later.
-            let extend = Ask::Extend { key: key.clone(), left };
+            let extend = Ask::Extend {
+                key: key.clone(),
+                left,
+            };
             [Ask::SetMissing { key, left }, extend]
         });
         let answers = self.ask(asks.collect()).await?;
@@ -320,7 +331,9 @@ impl<L: Line> On<'_, L> {
                 Answer::No => whole = false,
                 answer => {
                     written += u64::from(matches!(answer, Answer::Done(true)));
-                    self.replica.set.held_by_server(list, id, self.replica.load());
+                    self.replica
+                        .set
+                        .held_by_server(list, id, self.replica.load());
                 }
             }
         }
@@ -355,7 +368,9 @@ impl<L: Line> On<'_, L> {
             return Ok(false);
         };
         self.replica.healed(u64::from(was_behind > 0));
-        self.replica.cutoffs.held_by_server(behind.scope, behind.moment);
+        self.replica
+            .cutoffs
+            .held_by_server(behind.scope, behind.moment);
         Ok(true)
     }
 }

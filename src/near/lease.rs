@@ -93,7 +93,10 @@ impl Lease {
         let by_wall = self.clock.now_millis().saturating_sub(proved_ms);
         let at = self.base + Duration::from_micros(proved_us);
         // Wall time is kept in whole milliseconds: a part of one is none.
-        Some(at.elapsed().max(Duration::from_millis(by_wall.saturating_sub(1))))
+        Some(
+            at.elapsed()
+                .max(Duration::from_millis(by_wall.saturating_sub(1))),
+        )
     }
 
     /// To be taken before a question is sent.

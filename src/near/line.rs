@@ -114,7 +114,11 @@ impl Dial for Wire {
         name.arg("SETNAME").arg("portcullis-near");
         let mut tracking = redis::cmd("CLIENT");
         // Without the echo of what this connection itself writes.
-        tracking.arg("TRACKING").arg("ON").arg("BCAST").arg("NOLOOP");
+        tracking
+            .arg("TRACKING")
+            .arg("ON")
+            .arg("BCAST")
+            .arg("NOLOOP");
         for prefix in replica.names.prefixes() {
             tracking.arg("PREFIX").arg(prefix);
         }
@@ -186,7 +190,10 @@ fn command(ask: &Ask) -> Cmd {
         }
         Ask::Extend { key, left: None } => cmd.arg("PERSIST").arg(key),
         // Redis 6.2 does not know `GT`, refuses, and the key ends as it would have.
-        Ask::Extend { key, left: Some(left) } => cmd.arg("PEXPIRE").arg(key).arg(*left).arg("GT"),
+        Ask::Extend {
+            key,
+            left: Some(left),
+        } => cmd.arg("PEXPIRE").arg(key).arg(*left).arg("GT"),
         Ask::Raise { key, moment, left } => {
             cmd.arg("EVAL").arg(HEAL).arg(1).arg(key).arg(*moment);
             cmd.arg(left.unwrap_or(0))
@@ -223,7 +230,12 @@ fn list(parts: Vec<redis::Value>) -> Result<Answer, Failed> {
             let keys = keys.collect();
             Ok(Answer::Page { next, keys })
         }
-        Ok([redis::Value::BulkString(seconds), redis::Value::BulkString(micros)]) => {
+        Ok(
+            [
+                redis::Value::BulkString(seconds),
+                redis::Value::BulkString(micros),
+            ],
+        ) => {
             let (seconds, micros) = (number(&seconds), number(&micros));
             let millis = seconds.zip(micros).map(|(s, us)| s * 1_000 + us / 1_000);
             let millis = millis.and_then(|millis| i64::try_from(millis).ok());
@@ -237,12 +249,18 @@ fn list(parts: Vec<redis::Value>) -> Result<Answer, Failed> {
 fn failed(error: RedisError) -> Failed {
     let refused = match (error.kind(), error.code()) {
         (ErrorKind::RESP3NotSupported, _) => true,
-        (ErrorKind::Server(_) | ErrorKind::Extension, code) => {
-            !matches!(
-                code,
-                Some("LOADING" | "MASTERDOWN" | "READONLY" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "UNBLOCKED")
+        (ErrorKind::Server(_) | ErrorKind::Extension, code) => !matches!(
+            code,
+            Some(
+                "LOADING"
+                    | "MASTERDOWN"
+                    | "READONLY"
+                    | "BUSY"
+                    | "TRYAGAIN"
+                    | "CLUSTERDOWN"
+                    | "UNBLOCKED"
             )
-        }
+        ),
         _ => false,
     };
     if refused {

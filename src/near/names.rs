@@ -162,8 +162,12 @@ mod tests {
 
     #[test]
     fn prefixes_that_cover_one_another_are_refused() {
-        for (prefix, blacklist) in [("a:", "a:"), ("a:", "a:cutoff:"), ("", "c"), ("x", "xcutoff")]
-        {
+        for (prefix, blacklist) in [
+            ("a:", "a:"),
+            ("a:", "a:cutoff:"),
+            ("", "c"),
+            ("x", "xcutoff"),
+        ] {
             let error = names(prefix, blacklist).unwrap_err();
             assert_eq!(error.field(), "blacklist_prefix");
         }

@@ -103,13 +103,7 @@ impl Set {
     }
 
     /// The server announced the id. True if its expiry is to be fetched and nobody has been told so yet.
-    pub(super) fn announced(
-        &self,
-        list: List,
-        id: &[u8],
-        grace_until: u64,
-        bound: &Bound,
-    ) -> bool {
+    pub(super) fn announced(&self, list: List, id: &[u8], grace_until: u64, bound: &Bound) -> bool {
         let mut ids = self.write(place(list, id));
         if let Some(entry) = ids.entries.get_mut(id) {
             if entry.has(Entry::PROVISIONAL) {

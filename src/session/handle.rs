@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     clock::millis,
+    near,
     secret::{encode, random_bytes},
     store::{Call, Replies, Rider, StoreError, Tag},
     trace::event_info,
@@ -379,7 +380,7 @@ impl Session {
         let reply = config.store.run(question.call).await?;
         self.0.absorb(
             &question.id,
-            loaded(reply, &question.id)?,
+            loaded(reply, &question.id, near::of(&config.store))?,
             question.asked_at,
         );
         Ok(())
@@ -468,7 +469,7 @@ impl Rider for Inner {
         };
         if let (Some(id), Ok(mut replies)) = (id, replies)
             && let Some(Ok(reply)) = replies.pop()
-            && let Ok(loaded) = loaded(reply, &id)
+            && let Ok(loaded) = loaded(reply, &id, near::of(&self.config.store))
         {
             self.absorb(&id, loaded, asked_at);
         }

@@ -18,6 +18,7 @@ mod jwt_layer;
 mod jwt_random;
 mod means;
 mod means_tests;
+mod near;
 mod refusals;
 mod road;
 mod session;
