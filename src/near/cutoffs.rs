@@ -11,7 +11,7 @@ use std::{
     collections::HashMap,
     sync::{
         PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU16, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Cutoffs {
     users: AtomicUsize,
     tenants: AtomicUsize,
     everyone: AtomicUsize,
+    /// The load of now: what is known of the server from before it is void.
+    load: AtomicU16,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -57,6 +59,15 @@ pub(super) struct Behind {
     pub(super) until: u64,
 }
 
+/// How far things were when a value was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// How often the key had been announced.
+    announced: u32,
+    /// The load of now.
+    load: u16,
+}
+
 /// A value as it was read: the moment and until when it is kept; or neither, if there is none.
 pub(super) type Fetched = Option<(u64, u64)>;
 
@@ -67,6 +78,7 @@ impl Cutoffs {
             users: AtomicUsize::new(0),
             tenants: AtomicUsize::new(0),
             everyone: AtomicUsize::new(0),
+            load: AtomicU16::new(0),
         }
     }
 
@@ -99,17 +111,24 @@ impl Cutoffs {
         .unwrap_or(false)
     }
 
-    /// Somebody is about to fetch the value; the count is to be handed back with it.
-    pub(super) fn fetching(&self, scope: Scope) -> u32 {
-        self.write().get_mut(&scope).map_or(0, |known| {
+    /// Somebody is about to fetch the value.
+    pub(super) fn fetching(&self, scope: Scope) -> Asked {
+        let mut all = self.write();
+        let announced = all.get_mut(&scope).map_or(0, |known| {
             known.queued = false;
             known.announced
-        })
+        });
+        let load = self.load.load(SeqCst);
+        Asked { announced, load }
     }
 
-    /// The count of now, for a value that is asked for without having been announced.
-    pub(super) fn asked(&self, scope: Scope) -> u32 {
-        self.read().get(&scope).map_or(0, |known| known.announced)
+    /// As [`fetching`](Self::fetching), for a value that is asked for without having been announced.
+    pub(super) fn asked(&self, scope: Scope) -> Asked {
+        let all = self.read();
+        Asked {
+            announced: all.get(&scope).map_or(0, |known| known.announced),
+            load: self.load.load(SeqCst),
+        }
     }
 
     /// The key holds something else than a moment.
@@ -117,24 +136,29 @@ impl Cutoffs {
         let _ = self.with(scope, bound, |known| known.unsure = true);
     }
 
-    /// The server holds at least this moment.
-    pub(super) fn held_by_server(&self, scope: Scope, moment: u64) {
-        if let Some(known) = self.write().get_mut(&scope) {
+    /// The server was told of this moment during that load; false if that says nothing any more.
+    pub(super) fn held_by_server(&self, scope: Scope, moment: u64, load: u16) -> bool {
+        let mut all = self.write();
+        let counts = self.load.load(SeqCst) == load;
+        if let Some(known) = all.get_mut(&scope).filter(|_| counts) {
             known.held = known.held.max(Some(moment));
         }
+        counts
     }
 
-    /// The value that was asked for under the count `announced` has come.
-    pub(super) fn fetched(&self, scope: Scope, announced: u32, value: Fetched, bound: &Bound) {
+    /// The value that was asked for has come.
+    pub(super) fn fetched(&self, scope: Scope, asked: Asked, value: Fetched, bound: &Bound) {
         if value.is_none() && !self.read().contains_key(&scope) {
             return;
         }
         let _ = self.with(scope, bound, |known| {
-            known.held = value.map(|(moment, _)| moment);
+            if self.load.load(SeqCst) == asked.load {
+                known.held = value.map(|(moment, _)| moment);
+            }
             if let Some((moment, until)) = value {
                 known.raise(moment, until);
             }
-            if known.announced == announced {
+            if known.announced == asked.announced {
                 known.unsure = false;
             }
         });
@@ -167,16 +191,17 @@ impl Cutoffs {
     ) {
         let _ = self.with(scope, bound, |known| {
             known.raise(moment, until);
-            known.held = known.held.max(Some(moment));
             if known.estimate == estimate {
                 known.estimate = None;
             }
         });
     }
 
-    /// What the server holds has to be found out anew.
-    pub(super) fn forget_held(&self) {
-        for known in self.write().values_mut() {
+    /// What the server holds has to be found out anew, by this load.
+    pub(super) fn forget_held(&self, load: u16) {
+        let mut all = self.write();
+        self.load.store(load, SeqCst);
+        for known in all.values_mut() {
             known.held = None;
         }
     }

@@ -238,6 +238,18 @@ impl Near {
         }
     }
 
+    /// What this node says of a revoked login by itself, for tests: `None` is a question to the store.
+    #[cfg(feature = "test-util")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn probe(&self, sid: &str) -> Option<bool> {
+        let view = self.replica()?.view();
+        if view.lists(super::List::Logins, sid.as_bytes()) {
+            return Some(true);
+        }
+        view.is_fresh().then_some(false)
+    }
+
     pub(super) fn replica(&self) -> Option<&Replica> {
         match &*self.0 {
             Inner::Memory => None,

@@ -153,13 +153,14 @@ impl<L: Line> On<'_, L> {
                 self.replica.wanted.notified().await;
                 continue;
             }
+            let load = self.replica.load();
             let batch = Batch {
                 replica: self.replica,
                 wanted: batch,
             };
             let asks = batch.wanted.iter().flat_map(|w| self.details(w)).collect();
             let absorbed = match self.ask(asks).await {
-                Ok(answers) => self.absorb(batch.take(), answers),
+                Ok(answers) => self.absorb(batch.take(), load, answers),
                 Err(failed) => return failed,
             };
             if let Err(failed) = absorbed {
@@ -180,7 +181,7 @@ impl<L: Line> On<'_, L> {
     }
 
     /// A server that does not say how long a key lasts cannot be followed.
-    fn absorb(&self, batch: Vec<Wanted>, answers: Vec<Answer>) -> Result<(), Failed> {
+    fn absorb(&self, batch: Vec<Wanted>, load: u16, answers: Vec<Answer>) -> Result<(), Failed> {
         let mut answers = answers.into_iter();
         for wanted in batch {
             let value = match wanted {
@@ -191,13 +192,13 @@ impl<L: Line> On<'_, L> {
                 return Err(Failed::Refused(None));
             };
             match (wanted, value) {
-                (Wanted::Listed(list, id), _) => self.replica.left(list, &id, left),
-                (Wanted::Cutoff(scope, count), Some(Answer::Value(None))) => {
-                    self.replica.cutoff_is(scope, count, None, left);
+                (Wanted::Listed(list, id), _) => self.replica.left(list, &id, load, left),
+                (Wanted::Cutoff(scope, asked), Some(Answer::Value(None))) => {
+                    self.replica.cutoff_is(scope, asked, None, left);
                 }
-                (Wanted::Cutoff(scope, count), Some(Answer::Value(Some(text)))) => {
+                (Wanted::Cutoff(scope, asked), Some(Answer::Value(Some(text)))) => {
                     match moment(&text) {
-                        Some(m) => self.replica.cutoff_is(scope, count, Some(m), left),
+                        Some(m) => self.replica.cutoff_is(scope, asked, Some(m), left),
                         None => self.replica.cutoff_unreadable(scope),
                     }
                 }
@@ -274,7 +275,7 @@ impl<L: Line> On<'_, L> {
             let details = found.iter().flat_map(|wanted| self.details(wanted));
             let mut answers = self.ask(step.into_iter().chain(details).collect()).await?;
             let page = stepped.then(|| answers.remove(0));
-            self.absorb(std::mem::take(&mut found), answers)?;
+            self.absorb(std::mem::take(&mut found), self.replica.load(), answers)?;
             (cursor, found) = match page {
                 None => (None, Vec::new()),
                 Some(Answer::Page { next, keys }) => {
@@ -290,8 +291,8 @@ impl<L: Line> On<'_, L> {
         let wanted = |key: &Vec<u8>| match self.replica.names.read(key) {
             Name::Listed(list, id) => Some(Wanted::Listed(list, id.into())),
             Name::Cutoff(scope) => {
-                let count = self.replica.cutoffs.asked(scope);
-                Some(Wanted::Cutoff(scope, count))
+                let asked = self.replica.cutoffs.asked(scope);
+                Some(Wanted::Cutoff(scope, asked))
             }
             Name::Other => None,
         };
@@ -370,7 +371,7 @@ impl<L: Line> On<'_, L> {
         self.replica.healed(u64::from(was_behind > 0));
         self.replica
             .cutoffs
-            .held_by_server(behind.scope, behind.moment);
+            .held_by_server(behind.scope, behind.moment, self.replica.load());
         Ok(true)
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::{
     bound::Bound,
-    cutoffs::{Cut, Cutoffs, Fetched},
+    cutoffs::{Asked, Cut, Cutoffs, Fetched},
     lease::Lease,
     names::{List, Name, Names, Scope},
     set::{FOREVER, Set},
@@ -63,8 +63,7 @@ pub(super) struct Counts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Listed(List, Box<[u8]>),
-    /// With the count under which it is asked for.
-    Cutoff(Scope, u32),
+    Cutoff(Scope, Asked),
 }
 
 /// One look at the replica. Whether an absence counts was decided before anything is looked up.
@@ -152,7 +151,7 @@ impl Replica {
                     wanted.push(Wanted::Listed(list, id.into()));
                 }
                 Name::Cutoff(scope) if self.cutoffs.announced(scope, &self.bound) => {
-                    wanted.push(Wanted::Cutoff(scope, 0));
+                    wanted.push(Wanted::Cutoff(scope, Asked::default()));
                 }
                 _ => {}
             }
@@ -197,7 +196,7 @@ impl Replica {
         for wanted in &mut batch {
             match wanted {
                 Wanted::Listed(list, id) => self.set.fetching(*list, id),
-                Wanted::Cutoff(scope, count) => *count = self.cutoffs.fetching(*scope),
+                Wanted::Cutoff(scope, asked) => *asked = self.cutoffs.fetching(*scope),
             }
         }
         batch
@@ -213,22 +212,22 @@ impl Replica {
         self.want(again);
     }
 
-    /// The server's answer about an id: milliseconds left, -1 for ever, -2 for none.
-    pub(super) fn left(&self, list: List, id: &[u8], left: i64) {
+    /// The server's answer about an id: milliseconds left, -1 for ever, -2 for none. `load` was the load of now when it
+    /// was asked: an answer from before a flush says nothing about what the server holds since.
+    pub(super) fn left(&self, list: List, id: &[u8], load: u16, left: i64) {
         let now = self.lease.now_ms();
         if left == -2 {
             self.set.missing(list, id, now + GRACE_MS);
         } else {
-            let load = self.load.load(SeqCst);
             self.set
                 .confirm(list, id, until(now, left), load, &self.bound);
         }
     }
 
-    /// The server's answer about a cutoff that was asked for under the count `announced`.
-    pub(super) fn cutoff_is(&self, scope: Scope, announced: u32, value: Option<u64>, left: i64) {
+    /// The server's answer about a cutoff.
+    pub(super) fn cutoff_is(&self, scope: Scope, asked: Asked, value: Option<u64>, left: i64) {
         let value: Fetched = value.map(|moment| (moment, until(self.lease.now_ms(), left)));
-        self.cutoffs.fetched(scope, announced, value, &self.bound);
+        self.cutoffs.fetched(scope, asked, value, &self.bound);
     }
 
     /// The key of a cutoff holds something else: whoever asks the store hears of it.
@@ -240,7 +239,7 @@ impl Replica {
     pub(super) fn begin_load(&self) {
         let step = |load: u16| Some(load.checked_add(1).unwrap_or(1));
         let _ = self.load.fetch_update(SeqCst, SeqCst, step);
-        self.cutoffs.forget_held();
+        self.cutoffs.forget_held(self.load());
     }
 
     pub(super) fn load(&self) -> u16 {
@@ -250,7 +249,11 @@ impl Replica {
     /// A load is at its end: what nobody is going to ask about otherwise.
     pub(super) fn want_unattended(&self) {
         let scopes = self.cutoffs.unattended().into_iter();
-        self.want(scopes.map(|scope| Wanted::Cutoff(scope, 0)).collect());
+        self.want(
+            scopes
+                .map(|scope| Wanted::Cutoff(scope, Asked::default()))
+                .collect(),
+        );
     }
 
     /// The server's clock showed `server_ms` just now or a moment ago.
@@ -272,6 +275,7 @@ impl Replica {
         self.set.confirm(list, id, until, 0, &self.bound);
         Pledge {
             replica: self,
+            load: self.load(),
             list,
             id: id.into(),
             kept: false,
@@ -288,6 +292,7 @@ impl Replica {
         }
         Raising {
             replica: self,
+            load: self.load(),
             scope,
             until,
             estimate,
@@ -298,7 +303,7 @@ impl Replica {
     /// Whether a cutoff was raised is not known: unsure until it has been fetched.
     fn not_raised(&self, scope: Scope) {
         if self.cutoffs.announced(scope, &self.bound) {
-            self.want(vec![Wanted::Cutoff(scope, 0)]);
+            self.want(vec![Wanted::Cutoff(scope, Asked::default())]);
         }
         self.work.notify_one();
     }
@@ -328,6 +333,8 @@ impl Replica {
 #[must_use = "dropped, it says that the store did not acknowledge"]
 pub(crate) struct Pledge<'a> {
     replica: &'a Replica,
+    /// The load of now when the store was told: if it loses everything, a later one finds that out.
+    load: u16,
     list: List,
     id: Box<[u8]>,
     kept: bool,
@@ -337,8 +344,9 @@ impl Pledge<'_> {
     /// The store has acknowledged it.
     pub(crate) fn kept(mut self) {
         self.kept = true;
-        let load = self.replica.load();
-        self.replica.set.held_by_server(self.list, &self.id, load);
+        self.replica
+            .set
+            .held_by_server(self.list, &self.id, self.load);
     }
 }
 
@@ -355,6 +363,7 @@ impl Drop for Pledge<'_> {
 #[must_use = "dropped, it says that the store did not acknowledge"]
 pub(crate) struct Raising<'a> {
     replica: &'a Replica,
+    load: u16,
     scope: Scope,
     until: u64,
     estimate: Option<u64>,
@@ -365,17 +374,19 @@ impl Raising<'_> {
     /// The store has raised it to this moment.
     pub(crate) fn raised(mut self, moment: u64) {
         self.raised = true;
-        let Self {
-            replica,
-            scope,
-            until,
-            estimate,
-            ..
-        } = &self;
-        let bound = &replica.bound;
-        replica
-            .cutoffs
-            .raised(*scope, *estimate, moment, *until, bound);
+        let replica = self.replica;
+        let known = &replica.cutoffs;
+        known.raised(
+            self.scope,
+            self.estimate,
+            moment,
+            self.until,
+            &replica.bound,
+        );
+        if !known.held_by_server(self.scope, moment, self.load) {
+            // The store may have lost it already.
+            replica.work.notify_one();
+        }
     }
 }
 

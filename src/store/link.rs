@@ -181,14 +181,18 @@ impl Link {
         }
         let mut changed = self.0.changed.subscribe();
         loop {
-            match &mut *lock(&self.0.state) {
+            let start = match &mut *lock(&self.0.state) {
                 State::Up(connection) => return Ok(Arc::clone(connection)),
                 State::Trying { last: Some(error) } => return Err(error.clone()),
-                State::Trying { last: None } => {}
+                State::Trying { last: None } => false,
                 idle @ State::Idle => {
                     *idle = State::Trying { last: None };
-                    Inner::spawn_attempts(&self.0, Duration::ZERO);
+                    true
                 }
+            };
+            if start {
+                // Not under the lock: a runtime that is shutting down drops the task at once, and its drop takes it.
+                Inner::spawn_attempts(&self.0, Duration::ZERO);
             }
             // The sender lives in `self`.
             let _ = changed.changed().await;

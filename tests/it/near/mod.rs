@@ -110,7 +110,10 @@ async fn a_revocation_on_one_node_is_refused_on_the_other_at_no_cost() {
     assert_eq!(status(&app, &revoked).await, 401);
     assert_eq!(status(&app, &other).await, 200);
     // A jti that equals a revoked sid is none.
-    Blacklist::new(&a.store).revoke_session("device-1").await.unwrap();
+    Blacklist::new(&a.store)
+        .revoke_session("device-1")
+        .await
+        .unwrap();
     b.caught_up().await;
     assert_eq!(status(&app, &other).await, 401, "by its sid");
     assert_eq!(asked(&proxy), Vec::<String>::new());
@@ -119,10 +122,8 @@ async fn a_revocation_on_one_node_is_refused_on_the_other_at_no_cost() {
     let left: i64 = server.ask(&["PTTL", &format!("jwt:blacklist:{jti}")]).await;
     assert!(left > 0);
     // A strict layer beside it asks, but not about what is known here.
-    let strict = crate::blacklist::app(
-        BlacklistLayer::builder(&b.store).strict(),
-        &Clock::system(),
-    );
+    let strict =
+        crate::blacklist::app(BlacklistLayer::builder(&b.store).strict(), &Clock::system());
     let elsewhere = issuer(&Clock::system())
         .mint(&Grant::user("bob").sid("device-2"))
         .unwrap();
@@ -160,14 +161,23 @@ async fn what_others_write_arrives_by_push_and_is_never_taken_back() {
     let (token, jti) = mint();
     let client = redis::Client::open(format!("{}/1", server.plain_url())).unwrap();
     let mut other = client.get_multiplexed_async_connection().await.unwrap();
-    let set = redis::cmd("SETEX").arg(format!("jwt:blacklist:{jti}")).arg(60).arg("x").to_owned();
+    let set = redis::cmd("SETEX")
+        .arg(format!("jwt:blacklist:{jti}"))
+        .arg(60)
+        .arg("x")
+        .to_owned();
     set.query_async::<()>(&mut other).await.unwrap();
     wait::until_true("the push", || b.near.status().provisional == 1).await;
     assert_eq!(status(&app, &token).await, 401, "provisionally");
     server.cli(&["FLUSHDB"]).await;
+    wait::until_true("healing", || b.near.status().healed >= 3).await;
     b.fresh().await;
     let own = server.keys("*").await;
-    assert_eq!(own.len(), 3, "provisional entries are not written back: {own:?}");
+    assert_eq!(
+        own.len(),
+        3,
+        "provisional entries are not written back: {own:?}"
+    );
 }
 
 /// Fails if: a cutoff is not tracked, its value not fetched, or a session's load does not look at the replica.
@@ -188,7 +198,10 @@ async fn cutoffs_reach_tokens_and_sessions_on_the_other_node() {
                     user.auth_ms().to_string()
                 }),
             )
-            .route("/me", get(async |user: portcullis::session::User| user.id().to_owned()))
+            .route(
+                "/me",
+                get(async |user: portcullis::session::User| user.id().to_owned()),
+            )
             .layer(SessionLayer::new(store, &keys()));
         App::of(router)
     };
@@ -197,7 +210,10 @@ async fn cutoffs_reach_tokens_and_sessions_on_the_other_node() {
     for scope in ["user", "tenant", "everyone"] {
         let browser = Browser::new(&app_a);
         let auth_ms = browser.post("/login").await.text.parse().unwrap();
-        let grant = Grant::user("alice").tenant("acme").sid("d").auth_ms(auth_ms);
+        let grant = Grant::user("alice")
+            .tenant("acme")
+            .sid("d")
+            .auth_ms(auth_ms);
         let token = issuer(&clock).mint(&grant).unwrap();
         let browser = browser.copy_at(&app_b);
         b.caught_up().await;
@@ -220,7 +236,11 @@ async fn cutoffs_reach_tokens_and_sessions_on_the_other_node() {
         assert_eq!(asked(&proxy), Vec::<String>::new());
         assert_eq!(browser.get("/me").await.status, 401, "{scope}");
         // On the node itself at once.
-        assert_eq!(browser.copy_at(&app_a).get("/me").await.status, 401, "{scope}");
+        assert_eq!(
+            browser.copy_at(&app_a).get("/me").await.status,
+            401,
+            "{scope}"
+        );
     }
     assert_eq!(b.near.status().cutoffs, 3);
 }
@@ -267,10 +287,15 @@ async fn an_emptied_server_is_told_again_by_the_nodes_that_live() {
     let b = Node::start(&server.url()).await;
     let (token, jti) = mint();
     revoke(&a.store, &token).await.unwrap();
-    Blacklist::new(&a.store).revoke_session("device-9").await.unwrap();
+    Blacklist::new(&a.store)
+        .revoke_session("device-9")
+        .await
+        .unwrap();
     let user = Cutoffs::new(&a.store).user("", "alice").await.unwrap();
     let everyone = Cutoffs::new(&a.store).everyone().await.unwrap();
-    server.cli(&["SETEX", "jwt:blacklist:foreign", "600", "x"]).await;
+    server
+        .cli(&["SETEX", "jwt:blacklist:foreign", "600", "x"])
+        .await;
     server.cli(&["SET", "jwt:blacklist:for-ever", "x"]).await;
     b.caught_up().await;
     a.caught_up().await;
@@ -284,13 +309,18 @@ async fn an_emptied_server_is_told_again_by_the_nodes_that_live() {
             "restart" => server.restart().await,
             "flush" => drop(server.cli(&["FLUSHALL"]).await),
             _ => {
-                server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+                server
+                    .cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
+                    .await;
                 server.cli(&["DEL", &format!("jwt:blacklist:{jti}")]).await;
                 server.cli(&["DEL", "portcullis:cutoff:global"]).await;
             }
         }
         wait::until_true("healing", || b.near.status().healed > healed).await;
-        wait::until(loss, async || (server.keys("*").await == before).then_some(())).await;
+        wait::until(loss, async || {
+            (server.keys("*").await == before).then_some(())
+        })
+        .await;
         b.fresh().await;
         assert_eq!(status(&b.app(), &token).await, 401, "{loss}");
         let left: i64 = server.ask(&["PTTL", &format!("jwt:blacklist:{jti}")]).await;
@@ -305,10 +335,14 @@ async fn an_emptied_server_is_told_again_by_the_nodes_that_live() {
     assert_eq!(status(&c.app(), &token).await, 401);
     assert!(user <= everyone);
     // A larger cutoff on the server is not lowered.
-    server.cli(&["SET", "portcullis:cutoff:global", "99999999999999"]).await;
+    server
+        .cli(&["SET", "portcullis:cutoff:global", "99999999999999"])
+        .await;
     b.caught_up().await;
     server.restart().await;
-    server.cli(&["SET", "portcullis:cutoff:global", "199999999999999"]).await;
+    server
+        .cli(&["SET", "portcullis:cutoff:global", "199999999999999"])
+        .await;
     b.fresh().await;
     let (fresh, _) = mint();
     wait::until("the server's own", async || {
@@ -353,7 +387,10 @@ async fn an_unacknowledged_revocation_holds_here_and_is_made_good() {
         Some(server.ask::<u64>(&["GET", key]).await)
     })
     .await;
-    assert!((before - 50..=after).contains(&kept), "{before} {kept} {after}");
+    assert!(
+        (before - 50..=after).contains(&kept),
+        "{before} {kept} {after}"
+    );
 }
 
 /// Fails if: past the bound a miss passes, or a replica with room again does not load what it turned away.
@@ -362,9 +399,13 @@ async fn past_the_bound_a_miss_is_a_question() {
     let server = RedisServer::start().await;
     let (token, jti) = mint();
     let (other, _) = mint();
-    server.cli(&["SETEX", &format!("jwt:blacklist:{jti}"), "600", "x"]).await;
+    server
+        .cli(&["SETEX", &format!("jwt:blacklist:{jti}"), "600", "x"])
+        .await;
     for i in 0..50 {
-        server.cli(&["SETEX", &format!("jwt:blacklist:other-{i}"), "600", "x"]).await;
+        server
+            .cli(&["SETEX", &format!("jwt:blacklist:other-{i}"), "600", "x"])
+            .await;
     }
     let store = Store::connect(&server.url()).await.unwrap();
     let near = store.near().max_entries(10).start().unwrap();
@@ -385,7 +426,17 @@ async fn past_the_bound_a_miss_is_a_question() {
 async fn where_announcements_are_refused_every_request_asks() {
     let server = RedisServer::start().await;
     server
-        .cli(&["ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-client|tracking"])
+        .cli(&[
+            "ACL",
+            "SETUSER",
+            "app",
+            "on",
+            ">secret",
+            "~*",
+            "&*",
+            "+@all",
+            "-client|tracking",
+        ])
         .await;
     let port = server.port();
     for url in [
@@ -430,7 +481,9 @@ async fn before_the_load_has_ended_the_store_is_asked() {
     let proxy = Proxy::start(server.port());
     let (old, old_jti) = mint();
     let (new, new_jti) = mint();
-    server.cli(&["SETEX", &format!("jwt:blacklist:{old_jti}"), "600", "x"]).await;
+    server
+        .cli(&["SETEX", &format!("jwt:blacklist:{old_jti}"), "600", "x"])
+        .await;
     let trap = proxy.pause_reply(named("SCAN"));
     let store = Store::connect(&proxy.url()).await.unwrap();
     let near = store.near().max_staleness(STALENESS).start().unwrap();
@@ -439,7 +492,9 @@ async fn before_the_load_has_ended_the_store_is_asked() {
     assert_eq!(near.status().state, NearState::Loading);
     assert_eq!(status(&app, &old).await, 401, "by the store");
     assert_eq!(near.status().fallbacks, 1);
-    server.cli(&["SETEX", &format!("jwt:blacklist:{new_jti}"), "600", "x"]).await;
+    server
+        .cli(&["SETEX", &format!("jwt:blacklist:{new_jti}"), "600", "x"])
+        .await;
     trap.resume();
     assert!(wait::within("the replica", near.ready()).await);
     for token in [&old, &new] {
@@ -466,7 +521,9 @@ async fn a_lookup_allocates_nothing() {
         })
     };
     let clock = Clock::system();
-    let mut bare = ServiceBuilder::new().layer(verify(&clock)).service(handler());
+    let mut bare = ServiceBuilder::new()
+        .layer(verify(&clock))
+        .service(handler());
     let mut both = ServiceBuilder::new()
         .layer(verify(&clock))
         .layer(BlacklistLayer::new(&b.store))
@@ -504,7 +561,11 @@ async fn contradictory_settings_cannot_be_built() {
     assert_eq!(field(store.near().start()), "near");
     std::thread::spawn(move || {
         let store = Store::connect_lazy("redis://127.0.0.1:1").unwrap();
-        assert_eq!(store.near().start().unwrap_err().field(), "near", "no runtime");
+        assert_eq!(
+            store.near().start().unwrap_err().field(),
+            "near",
+            "no runtime"
+        );
     })
     .join()
     .unwrap();
