@@ -3,10 +3,12 @@
 mod bound;
 mod cutoffs;
 mod handle;
+mod heal;
 mod keeper;
 mod lease;
 mod line;
 mod names;
+mod own;
 mod replica;
 mod set;
 

@@ -21,7 +21,7 @@ use super::{
     set::{FOREVER, Set},
 };
 use crate::{
-    clock::{Clock, millis},
+    clock::Clock,
     trace::{event_info, event_warn},
 };
 
@@ -263,45 +263,14 @@ impl Replica {
     }
 
     /// What the server's clock shows, or a little less; `None` unless it was seen a moment ago, because clocks drift.
-    fn reckoned_server_time(&self) -> Option<u64> {
+    pub(super) fn reckoned_server_time(&self) -> Option<u64> {
         let (server_ms, seen) = (*lock(&self.server_time))?;
         let since = self.lease.now_ms().saturating_sub(seen);
         (since <= RECKONING_MS).then_some(server_ms + since)
     }
 
-    /// Notes a revocation of this node's own, before the store is told.
-    pub(crate) fn revoke(&self, list: List, id: &[u8], left_ms: u64) -> Pledge<'_> {
-        let until = self.lease.now_ms().saturating_add(left_ms);
-        self.set.confirm(list, id, until, 0, &self.bound);
-        Pledge {
-            replica: self,
-            load: self.load(),
-            list,
-            id: id.into(),
-            kept: false,
-        }
-    }
-
-    /// Notes that a cutoff is about to be raised: it holds here at once, as far as the server's clock is known, and is
-    /// made good later if the store does not acknowledge it.
-    pub(crate) fn raising(&self, scope: Scope, kept: Duration) -> Raising<'_> {
-        let until = self.lease.now_ms().saturating_add(millis(kept));
-        let estimate = self.reckoned_server_time();
-        if let Some(estimate) = estimate {
-            self.cutoffs.raising(scope, estimate, until, &self.bound);
-        }
-        Raising {
-            replica: self,
-            load: self.load(),
-            scope,
-            until,
-            estimate,
-            raised: false,
-        }
-    }
-
     /// Whether a cutoff was raised is not known: unsure until it has been fetched.
-    fn not_raised(&self, scope: Scope) {
+    pub(super) fn not_raised(&self, scope: Scope) {
         if self.cutoffs.announced(scope, &self.bound) {
             self.want(vec![Wanted::Cutoff(scope, Asked::default())]);
         }
@@ -312,7 +281,7 @@ impl Replica {
         std::mem::take(&mut *lock(&self.debts))
     }
 
-    fn owe(&self, list: List, id: Box<[u8]>) {
+    pub(super) fn owe(&self, list: List, id: Box<[u8]>) {
         lock(&self.debts).push((list, id));
         self.work.notify_one();
     }
@@ -325,75 +294,6 @@ impl Replica {
                 count,
                 "revocations that the store had lost were written again"
             );
-        }
-    }
-}
-
-/// A revocation that this node holds and the store has not acknowledged; dropped as such, it is made good later.
-#[must_use = "dropped, it says that the store did not acknowledge"]
-pub(crate) struct Pledge<'a> {
-    replica: &'a Replica,
-    /// The load of now when the store was told: if it loses everything, a later one finds that out.
-    load: u16,
-    list: List,
-    id: Box<[u8]>,
-    kept: bool,
-}
-
-impl Pledge<'_> {
-    /// The store has acknowledged it.
-    pub(crate) fn kept(mut self) {
-        self.kept = true;
-        self.replica
-            .set
-            .held_by_server(self.list, &self.id, self.load);
-    }
-}
-
-impl Drop for Pledge<'_> {
-    fn drop(&mut self) {
-        if !self.kept {
-            let id = std::mem::take(&mut self.id);
-            self.replica.owe(self.list, id);
-        }
-    }
-}
-
-/// A cutoff on its way to the store; dropped as such, whether it holds there is not known.
-#[must_use = "dropped, it says that the store did not acknowledge"]
-pub(crate) struct Raising<'a> {
-    replica: &'a Replica,
-    load: u16,
-    scope: Scope,
-    until: u64,
-    estimate: Option<u64>,
-    raised: bool,
-}
-
-impl Raising<'_> {
-    /// The store has raised it to this moment.
-    pub(crate) fn raised(mut self, moment: u64) {
-        self.raised = true;
-        let replica = self.replica;
-        let known = &replica.cutoffs;
-        known.raised(
-            self.scope,
-            self.estimate,
-            moment,
-            self.until,
-            &replica.bound,
-        );
-        if !known.held_by_server(self.scope, moment, self.load) {
-            // The store may have lost it already.
-            replica.work.notify_one();
-        }
-    }
-}
-
-impl Drop for Raising<'_> {
-    fn drop(&mut self) {
-        if !self.raised {
-            self.replica.not_raised(self.scope);
         }
     }
 }
