@@ -26,7 +26,7 @@
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 //!
 //! let store = Store::memory();
-//! let key = SigningKey::generate(JwtAlgorithm::Ed25519)?;
+//! let key = SigningKey::generate(JwtAlgorithm::EdDsa)?;
 //! let keys = KeySet::new([key.verification_key()])?;
 //! let issuer = Issuer::new(key, "https://id.example").audience("api").build()?;
 //! let jwt = JwtVerifyLayer::<NoClaims>::new(keys).issuer("https://id.example").audience("api").build()?;

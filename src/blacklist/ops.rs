@@ -66,7 +66,7 @@ impl<'a> Name<'a> {
 pub(super) fn key(namespace: &Namespace, list: List, name: &Name<'_>) -> Key {
     match list {
         List::Tokens => [namespace.blacklist_prefix(), name.as_str()].concat(),
-        List::Logins => [&namespace.logins_prefix(), name.as_str()].concat(),
+        List::Logins => namespace.denied_sid(name.as_str()),
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `Option<Session>` | 500 | `None` without a session | 503 |
 //! | [`User`] | 500 | 401 | 503 |
 //! | `Option<User>` | 500 | `None` | 503 |
+//! | [`CsrfToken`](crate::csrf::CsrfToken) | 500 | a token of the visitor | 503 for [stored](crate::csrf::CsrfLayerBuilder::stored) tokens, when one is asked for |
 //!
 //! `None` always means *not*, never *unknown*: while the store cannot say, the request is refused with 503.
 //!
@@ -54,29 +55,25 @@ use crate::{
 
 /// A refusal of an extractor: as [`DefaultRefuse`] writes it, in the protocol of the request.
 #[derive(Debug)]
-pub struct Denied {
-    refused: Refused,
-    rejection: Rejection,
-}
+pub struct Denied(Box<(Refused, Rejection)>);
 
 impl Denied {
     fn new(parts: &Parts, rejection: impl Into<Rejection>) -> Self {
-        Self {
-            refused: Refused::from(Protocol::of(&parts.headers)),
-            rejection: rejection.into(),
-        }
+        let refused = Refused::from(Protocol::of(&parts.headers));
+        Self(Box::new((refused, rejection.into())))
     }
 
     /// Why the request was refused.
     #[must_use]
     pub fn rejection(&self) -> &Rejection {
-        &self.rejection
+        &self.0.1
     }
 }
 
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
-        respond(&DefaultRefuse::new(), self.refused, self.rejection)
+        let (refused, rejection) = *self.0;
+        respond(&DefaultRefuse::new(), refused, rejection)
     }
 }
 
@@ -138,5 +135,23 @@ impl<S: Sync> OptionalFromRequestParts<S> for User {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Denied> {
         let user = session(parts)?.user().await;
         user.map_err(|error| Denied::new(parts, error))
+    }
+}
+
+#[cfg(feature = "csrf")]
+impl<S: Sync> FromRequestParts<S> for crate::csrf::CsrfToken {
+    type Rejection = Denied;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Denied> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            crate::trace::event_error!(
+                event = "csrf.missing",
+                "an extractor found no CSRF token: add CsrfLayer to the router"
+            );
+            let rejection = Rejection::new(RejectionKind::Internal)
+                .code("csrf_layer_missing")
+                .detail("the service is set up wrongly");
+            Denied::new(parts, rejection)
+        })
     }
 }

@@ -34,6 +34,10 @@ pub(crate) mod sealed {
     use crate::refuse::Rejection;
 
     /// The one boxed future of the road: a question to a store.
+    #[allow(
+        unreachable_pub,
+        reason = "reachable as an associated type of the sealed traits"
+    )]
     pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
     /// A decision about requests, cheap to clone (one `Arc` inside).

@@ -2,24 +2,35 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
+use http::Extensions;
 use serde::Deserialize;
+
+use super::{VerifiedToken, mark::JwtMark};
 
 /// The claims of a verified token in the application's own type.
 ///
-/// In the request's extensions behind a [`JwtVerifyLayer<C>`](super::JwtVerifyLayer); a clone costs a counter.
+/// Behind a [`JwtVerifyLayer<C>`](super::JwtVerifyLayer), [`Claims::of`] finds them; a clone costs a counter.
 ///
 /// ```
+/// use http::Extensions;
 /// use portcullis::jwt::Claims;
 ///
 /// struct Mine {
 ///     email: String,
 /// }
 ///
-/// fn greeting(claims: &Claims<Mine>) -> String {
-///     format!("hello {}", claims.email)
+/// fn greeting(extensions: &Extensions) -> String {
+///     match Claims::<Mine>::of(extensions) {
+///         Some(claims) => format!("hello {}", claims.email),
+///         None => "hello visitor".to_owned(),
+///     }
 /// }
 ///
-/// assert_eq!(greeting(&Claims::new(Mine { email: "a@b.example".into() })), "hello a@b.example");
+/// // A test of a handler has no layer around it.
+/// let mut extensions = Extensions::new();
+/// assert_eq!(greeting(&extensions), "hello visitor");
+/// extensions.insert(Claims::new(Mine { email: "a@b.example".into() }));
+/// assert_eq!(greeting(&extensions), "hello a@b.example");
 /// ```
 pub struct Claims<C>(Arc<C>);
 
@@ -30,10 +41,27 @@ impl<C> Claims<C> {
         Self(Arc::new(claims))
     }
 
+    pub(super) fn shared(claims: Arc<C>) -> Self {
+        Self(claims)
+    }
+
     /// The shared claims.
     #[must_use]
     pub fn into_inner(self) -> Arc<C> {
         self.0
+    }
+}
+
+impl<C: Send + Sync + 'static> Claims<C> {
+    /// The claims that a layer verified for the request with these extensions: of several layers, those of the nearest
+    /// one with this claims type. Without any, claims that were put into the extensions as they are.
+    ///
+    /// They travel inside of the [`VerifiedToken`], which saves a second extension on every request.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<Self> {
+        let tokens = JwtMark::of(extensions).map_or(&[][..], JwtMark::tokens);
+        let verified = tokens.iter().rev().find_map(VerifiedToken::claims);
+        verified.or_else(|| extensions.get().cloned())
     }
 }
 

@@ -7,6 +7,14 @@ use serde_json::{Map, Value};
 use super::MintError;
 
 /// Whom a token is minted for, and what it allows.
+///
+/// ```
+/// use portcullis::jwt::Grant;
+///
+/// let login = Grant::user("alice").client_id("web").sid("a7f3").scope("orders:read orders:write");
+/// let job = Grant::client("nightly-export").scope("orders:read").claim("region", "eu");
+/// # let _ = (login, job);
+/// ```
 #[derive(Clone)]
 #[must_use = "a grant is not a token yet"]
 pub struct Grant {

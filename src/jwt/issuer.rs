@@ -78,6 +78,12 @@ impl Issuer {
         }
     }
 
+    /// How long its tokens live.
+    #[cfg(feature = "refresh")]
+    pub(crate) fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
     /// A token for this grant, valid from now on.
     ///
     /// # Errors

@@ -23,6 +23,8 @@ use crate::error::ConfigError;
 
 /// Larger documents are not key sets but attacks or accidents.
 const LARGEST_DOCUMENT: usize = 1024 * 1024;
+/// Keys are looked up one by one, and issuers publish a handful.
+const MOST_KEYS: usize = 256;
 
 /// The verification keys of one issuer.
 ///
@@ -94,7 +96,7 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// If the text is longer than 1 MiB, is no JWKS document, or has no usable key at all.
+    /// If the text is longer than 1 MiB, is no JWKS document, lists more than 256 keys, or has no usable one.
     pub fn from_jwks(text: impl AsRef<str>) -> Result<Self, ConfigError> {
         #[derive(Deserialize)]
         struct Document<'a> {
@@ -107,6 +109,9 @@ impl KeySet {
         }
         let document: Document<'_> = serde_json::from_str(text)
             .map_err(|error| ConfigError::new("jwks", "not a JWKS document").caused_by(error))?;
+        if document.keys.len() > MOST_KEYS {
+            return Err(ConfigError::new("jwks", "a key set has at most 256 keys"));
+        }
         Self::of_usable(document.keys.iter().map(|raw| raw.get()))
     }
 
@@ -256,7 +261,13 @@ impl SkippedKey {
 /// # Ok::<_, portcullis::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct KeySetHandle(Arc<RwLock<Arc<Published>>>);
+pub struct KeySetHandle(Arc<Current>);
+
+struct Current {
+    published: RwLock<Arc<Published>>,
+    /// The generation of `published`, set just after it: whoever reads a number here finds those keys, or newer ones.
+    generation: AtomicU64,
+}
 
 /// A set and its generation, which only change together.
 pub(super) struct Published {
@@ -278,7 +289,11 @@ impl KeySetHandle {
     /// A handle to this set.
     #[must_use]
     pub fn new(keys: KeySet) -> Self {
-        Self(Arc::new(RwLock::new(Published::new(keys))))
+        let published = Published::new(keys);
+        Self(Arc::new(Current {
+            generation: AtomicU64::new(published.generation),
+            published: RwLock::new(published),
+        }))
     }
 
     /// Exchanges the whole set. A request that is being verified finishes with the set it began with; every later one
@@ -288,27 +303,31 @@ impl KeySetHandle {
     ///
     /// If secrets were to replace public keys, or the other way round.
     pub fn replace(&self, keys: KeySet) -> Result<u64, ConfigError> {
-        let published = Published::new(keys);
-        let generation = published.generation;
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if current.keys.is_symmetric() != published.keys.is_symmetric() {
+        let published = self.0.published.write();
+        let mut current = published.unwrap_or_else(PoisonError::into_inner);
+        if current.keys.is_symmetric() != keys.is_symmetric() {
             return Err(ConfigError::new(
                 "keys",
                 "secrets cannot replace public keys, nor public keys secrets",
             ));
         }
-        *current = published;
-        Ok(generation)
+        // Numbered inside of the lock: two sets that arrive at once must not end with the lower number.
+        *current = Published::new(keys);
+        self.0
+            .generation
+            .store(current.generation, Ordering::SeqCst);
+        Ok(current.generation)
     }
 
     /// The number of the current set: larger after every [`replace`](Self::replace), unique in the process.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.current().generation
+        self.0.generation.load(Ordering::SeqCst)
     }
 
     pub(super) fn current(&self) -> Arc<Published> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        let published = self.0.published.read();
+        Arc::clone(&published.unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -337,5 +356,40 @@ impl From<JwtKey> for KeySetHandle {
 impl From<&Self> for KeySetHandle {
     fn from(handle: &Self) -> Self {
         handle.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn generations_only_grow_whoever_replaces() {
+        let set = KeySet::from(JwtKey::secret(JwtAlgorithm::Hs256, [7; 32]).expect("a key"));
+        let (handle, other) = (
+            KeySetHandle::new(set.clone()),
+            KeySetHandle::new(set.clone()),
+        );
+        assert_ne!(handle.generation(), other.generation());
+        thread::scope(|scope| {
+            let writers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        (0..100_000).for_each(|_| {
+                            let own = handle.replace(set.clone()).expect("the same family");
+                            assert!(handle.generation() >= own);
+                        });
+                    })
+                })
+                .collect();
+            let mut last = 0;
+            while !writers.iter().all(thread::ScopedJoinHandle::is_finished) {
+                let now = handle.generation();
+                assert!(now >= last, "{now} after {last}");
+                last = now;
+            }
+        });
     }
 }

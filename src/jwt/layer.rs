@@ -8,9 +8,10 @@ use tower_layer::Layer;
 
 use super::{
     Claims, JwtError, JwtErrorKind, JwtVerifyBuilder, KeySetHandle, SubjectKind, VerifiedToken,
+    cache::TokenCache,
+    mark,
     rules::Rules,
     source::{self, Source},
-    token::JwtMark,
     verify::verify_at,
 };
 use crate::{
@@ -22,8 +23,9 @@ use crate::{
 
 /// Lets only requests with a good access token pass, and tells the services inside whose it is.
 ///
-/// Behind it, the request's extensions hold a [`VerifiedToken`] and the application's [`Claims<C>`]. Nothing is asked
-/// over the network: the decision takes the time of one signature.
+/// Behind it, the request's extensions hold a [`VerifiedToken`], and the application's [`Claims<C>`] in it: [`Claims::of`]
+/// finds them. Nothing is asked over the network: the decision takes the time of one signature, or of one hash for a token
+/// that was seen before.
 ///
 /// | request | answer |
 /// |---|---|
@@ -31,6 +33,45 @@ use crate::{
 /// | two tokens, or `Bearer` without one | 400 `invalid_request` |
 /// | a bad token, for whatever reason | 401 `invalid_token`; the [`JwtError`] is the rejection's source |
 /// | a good one without the [`scope`](JwtVerifyBuilder::scope) | 403 `insufficient_scope` |
+///
+/// A service that verifies its identity provider's tokens, for signed-in users and visitors alike:
+///
+/// ```
+/// use portcullis::jwt::{Claims, JwtVerifyLayer, KeySet, VerifiedToken};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Mine {
+///     email: Option<String>,
+/// }
+///
+/// # let jwks = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+/// let layer = JwtVerifyLayer::<Mine>::new(KeySet::from_jwks(jwks)?)
+///     .issuer("https://id.example")
+///     .audience("api")
+///     .typ("JWT") // an issuer that does not know `at+jwt` yet
+///     .optional()
+///     .build()?;
+///
+/// fn greeting(extensions: &http::Extensions) -> String {
+///     let user = extensions.get::<VerifiedToken>().and_then(VerifiedToken::user);
+///     let claims = Claims::<Mine>::of(extensions);
+///     let email = claims.as_ref().and_then(|claims| claims.email.as_deref());
+///     format!("hello {}", email.or(user).unwrap_or("visitor"))
+/// }
+/// # assert_eq!(greeting(&http::Extensions::new()), "hello visitor");
+/// # Ok::<_, portcullis::ConfigError>(())
+/// ```
+///
+/// # Tokens that were seen before
+///
+/// A client sends the same token with every request until it expires, so a layer remembers the tokens that it verified
+/// and spares them the signature and the JSON. All clones of a layer, and all services behind it, share this memory; two
+/// layers share none. It decides nothing: `exp`, `nbf`, `iat` and the longest life are judged for every request, so are
+/// scopes, and so is whatever stands further inside. Keys that are [replaced](KeySetHandle::replace) take every token
+/// with them that they verified. Only hashes of tokens are kept, and claims.
+///
+/// By default 10 000 tokens and 16 MiB; see [`cache_limits`](JwtVerifyBuilder::cache_limits) and
+/// [`no_cache`](JwtVerifyBuilder::no_cache).
 pub struct JwtVerifyLayer<C, R = DefaultRefuse> {
     shared: Arc<Shared<C>>,
     responder: R,
@@ -45,6 +86,8 @@ pub(super) struct Shared<C> {
     pub(super) realm: Option<Cow<'static, str>>,
     pub(super) clock: Clock,
     pub(super) kind_of: Option<Arc<dyn Fn(&C) -> SubjectKind + Send + Sync>>,
+    pub(super) cache: Option<TokenCache>,
+    pub(super) claims_extension: bool,
 }
 
 impl<C> JwtVerifyLayer<C> {
@@ -92,11 +135,17 @@ impl<C, R> JwtVerifyLayer<C, R> {
     pub fn key_generations(&self) -> impl Iterator<Item = u64> {
         self.shared.rules.generations()
     }
+
+    /// How many verified tokens are remembered at this moment; for a gauge.
+    #[must_use]
+    pub fn cached_tokens(&self) -> usize {
+        self.shared.cache.as_ref().map_or(0, TokenCache::len)
+    }
 }
 
-impl<C: DeserializeOwned, R> JwtVerifyLayer<C, R> {
+impl<C: DeserializeOwned + Send + Sync + 'static, R> JwtVerifyLayer<C, R> {
     /// Verifies a token that did not come in a request, as of `now_ms`, milliseconds since the Unix epoch. The scope is
-    /// the caller's to check.
+    /// the caller's to check. Nothing is remembered, and nothing that was remembered is used.
     ///
     /// # Errors
     ///
@@ -106,23 +155,52 @@ impl<C: DeserializeOwned, R> JwtVerifyLayer<C, R> {
         token: &[u8],
         now_ms: u64,
     ) -> Result<(VerifiedToken, Claims<C>), JwtError> {
-        self.shared.verify_at(token, now_ms)
+        let (token, claims, _) = self.shared.verify_at(token, now_ms)?;
+        Ok((token, claims))
     }
 }
 
-impl<C: DeserializeOwned> Shared<C> {
-    fn verify_at(&self, token: &[u8], now_ms: u64) -> Result<(VerifiedToken, Claims<C>), JwtError> {
+impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
+    /// The token of a request, as of now.
+    fn recognise(&self, text: &[u8]) -> Result<VerifiedToken, JwtError> {
+        let now_ms = self.clock.now_millis();
+        // What is too long to be a token is not even hashed.
+        let fits = text.len() <= self.rules.max_size;
+        let Some(cache) = self.cache.as_ref().filter(|_| fits) else {
+            return Ok(self.verify_at(text, now_ms)?.0);
+        };
+        // Here, before anything is verified: see rule 3 of the cache.
+        let name = cache.name(text, self.rules.generations());
+        if let Some(token) = cache.get(&name) {
+            let in_time = token.times().check(&self.rules, now_ms);
+            if in_time == Err(JwtErrorKind::Expired) {
+                cache.remove(&name);
+            }
+            return Ok(in_time.map(|()| token)?);
+        }
+        let (token, _, claims_len) = self.verify_at(text, now_ms)?;
+        let weight = token.weight::<C>().saturating_add(claims_len);
+        cache.insert(&name, token.clone(), weight);
+        Ok(token)
+    }
+
+    /// Also says how long the text of the claims is.
+    fn verify_at(
+        &self,
+        token: &[u8],
+        now_ms: u64,
+    ) -> Result<(VerifiedToken, Claims<C>, usize), JwtError> {
         let mut verified = verify_at(token, &self.rules, now_ms)?;
         let claims: C =
             serde_json::from_slice(&verified.payload).map_err(|_| JwtErrorKind::ClaimsShape)?;
         if let Some(kind_of) = &self.kind_of {
             verified.parts.kind = kind_of(&claims);
         }
-        Ok((VerifiedToken::new(verified.parts), Claims::new(claims)))
+        let claims = Claims::new(claims);
+        let token = VerifiedToken::new(verified.parts, claims.clone());
+        Ok((token, claims, verified.payload.len()))
     }
-}
 
-impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
     /// Puts what it finds into the extensions, or says why the request must not pass.
     fn admit(&self, head: &mut request::Parts) -> Result<(), Rejection> {
         let found = source::find(&self.sources, head)
@@ -130,8 +208,8 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
         let Some(token) = found else {
             return self.admit_without(head);
         };
-        let (token, claims) = self
-            .verify_at(&token, self.clock.now_millis())
+        let token = self
+            .recognise(&token)
             .map_err(|error| self.bad_token(error))?;
         if let Some(scope) = self
             .scope
@@ -140,10 +218,11 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
         {
             return Err(self.refusal(RejectionKind::InsufficientScope).scope(scope));
         }
-        let mark = head.extensions.remove::<JwtMark>().unwrap_or(JwtMark::None);
-        head.extensions.insert(mark.and(token.clone()));
-        head.extensions.insert(token);
-        head.extensions.insert(claims);
+        if self.claims_extension {
+            let claims = token.claims::<C>();
+            claims.map(|claims| head.extensions.insert(claims));
+        }
+        mark::leave(&mut head.extensions, token);
         Ok(())
     }
 
@@ -151,7 +230,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
         if !self.optional {
             return Err(self.refusal(RejectionKind::MissingCredentials));
         }
-        head.extensions.get_or_insert_with(|| JwtMark::None);
+        mark::leave_none(&mut head.extensions);
         Ok(())
     }
 

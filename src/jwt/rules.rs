@@ -246,7 +246,7 @@ fn check_issuers(issuers: &[TrustedIssuer]) -> Result<(), ConfigError> {
 
 impl Rules {
     /// Two layers with the same fingerprint and the same generations of keys accept the same tokens. Whatever remembers
-    /// verified tokens keeps them under it, so that no layer answers for another (lua-resty-openidc's issue 399).
+    /// verified tokens keeps them under it, so that no layer answers for another.
     pub(super) fn fingerprint(&self, claims_type: &str) -> [u8; 32] {
         let limits = [self.leeway_ms, self.max_life_ms, self.max_size as u64].map(u64::to_be_bytes);
         let flags = [

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::request;
 use tower_layer::Layer;
 
-use super::{rules::checked_scopes, token::JwtMark};
+use super::{mark::JwtMark, rules::checked_scopes};
 use crate::{
     error::ConfigError,
     gate::{Entry, Gated, Step, Steps},
@@ -72,20 +72,11 @@ pub struct ScopeGate {
 }
 
 impl ScopeGate {
-    fn refusal(&self, head: &request::Parts) -> Option<Rejection> {
-        let Some(mark) = head.extensions.get::<JwtMark>() else {
-            let fix = "RequireScopeLayer found no JwtVerifyLayer around it: add one outside of it";
-            return Some(
-                Rejection::new(RejectionKind::Internal)
-                    .code("jwt.misplaced_layer")
-                    .caused_by(fix),
-            );
-        };
-        match mark.tokens().last() {
-            None => Some(RejectionKind::MissingCredentials.into()),
-            Some(token) if token.has_scopes(&self.scopes) => None,
-            Some(_) => Some(Rejection::new(RejectionKind::InsufficientScope).scope(&*self.scopes)),
+    fn check(&self, head: &request::Parts) -> Result<(), Rejection> {
+        if JwtMark::nearest(head, "RequireScopeLayer")?.has_scopes(&self.scopes) {
+            return Ok(());
         }
+        Err(Rejection::new(RejectionKind::InsufficientScope).scope(&*self.scopes))
     }
 }
 
@@ -93,9 +84,9 @@ impl Steps for ScopeGate {
     type Exit = ();
 
     fn enter(&self, head: request::Parts) -> Step<()> {
-        Step::Now(match self.refusal(&head) {
-            None => Entry::Pass(head, ()),
-            Some(rejection) => Entry::Refuse(head, rejection),
+        Step::Now(match self.check(&head) {
+            Ok(()) => Entry::Pass(head, ()),
+            Err(rejection) => Entry::Refuse(head, rejection),
         })
     }
 }

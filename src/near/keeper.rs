@@ -317,8 +317,11 @@ impl Drop for Batch<'_> {
     }
 }
 
+/// As the scripts that read cutoffs have it: anything else is not a moment.
 fn moment(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+    let is_moment = (1..=15).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(text).ok().filter(|_| is_moment)?;
+    text.parse().ok()
 }
 
 /// Between three and five quarters of `pause`, so that nodes do not knock in step.

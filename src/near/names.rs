@@ -46,7 +46,7 @@ impl Names {
     pub(super) fn new(namespace: &Namespace) -> Result<Self, ConfigError> {
         let names = Self {
             tokens: namespace.blacklist_prefix().as_bytes().into(),
-            logins: namespace.logins_prefix().into_bytes().into(),
+            logins: namespace.denied_sid("").into_bytes().into(),
             cutoffs: namespace.plain("cutoff", "").into_bytes().into(),
         };
         for list in [&names.tokens, &names.logins] {
@@ -152,7 +152,7 @@ mod tests {
                 );
             }
             assert_eq!(
-                names.read(format!("{prefix}cutoff:ahead").as_bytes()),
+                names.read(format!("{prefix}cutoff:latest").as_bytes()),
                 Name::Other
             );
             assert_eq!(names.prefixes().len(), prefixes, "none below another");

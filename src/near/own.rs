@@ -23,6 +23,16 @@ impl Replica {
         }
     }
 
+    /// A step of this node's own has revoked the id in the store: it counts here before its announcement comes.
+    pub(crate) fn revoked_in_store(&self, list: List, id: &[u8]) {
+        self.heard(list, id);
+    }
+
+    /// A step of this node's own has raised a cutoff in the store: it is asked for until its value is known here.
+    pub(crate) fn raised_in_store(&self, scope: Scope) {
+        self.not_raised(scope);
+    }
+
     /// Notes that a cutoff is about to be raised: it holds here at once, as far as the server's clock is known, and is
     /// made good later if the store does not acknowledge it.
     pub(crate) fn raising(&self, scope: Scope, kept: Duration) -> Raising<'_> {

@@ -269,6 +269,14 @@ impl Replica {
         (since <= RECKONING_MS).then_some(server_ms + since)
     }
 
+    /// As if the id had been announced.
+    pub(super) fn heard(&self, list: List, id: &[u8]) {
+        let grace = self.lease.now_ms() + GRACE_MS;
+        if self.set.announced(list, id, grace, &self.bound) {
+            self.want(vec![Wanted::Listed(list, id.into())]);
+        }
+    }
+
     /// Whether a cutoff was raised is not known: unsure until it has been fetched.
     pub(super) fn not_raised(&self, scope: Scope) {
         if self.cutoffs.announced(scope, &self.bound) {

@@ -1,13 +1,13 @@
--- Ends a session, also if it moved to another id meanwhile. KEYS: session, devices, device data.
--- Reply: 1 if there was one, else 0.
+-- Ends a session and what belongs to its login, also if it moved to another id meanwhile.
+-- KEYS: session, devices, device data. ARGV: the names for `kill`. Reply: 1 if there was one, else 0.
 local key = KEYS[1]
 for _ = 1, 8 do
   local raw = redis.call('GET', key)
-  if not raw then return 0 end
+  if not raw or string.sub(raw, 1, 1) == '!' then return 0 end
   redis.call('DEL', key)
-  if string.sub(raw, 1, 1) ~= '0' then
+  if string.sub(raw, 1, 1) ~= '>' then
     local r = parse(raw)
-    if r and r.user ~= '' then index_remove(KEYS[2], KEYS[3], r.sid) end
+    if r and r.user ~= '' then kill(KEYS[2], KEYS[3], r.sid, ARGV) end
     return 1
   end
   -- In the same slot: names differ in their last 43 bytes, the hash.

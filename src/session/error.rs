@@ -27,6 +27,8 @@ pub enum SessionErrorKind {
     Gone,
     /// The session would be longer than the layer allows.
     TooLarge,
+    /// The user is signed in on as many devices as the layer allows, and it refuses more.
+    TooManyDevices,
     /// A value cannot be written as JSON, or the stored JSON is not of the type asked for.
     Serde,
     /// The response has left already; a change now would never be saved.
@@ -83,6 +85,8 @@ impl From<SessionError> for Rejection {
             }
             SessionErrorKind::Store(_) => RejectionKind::Unavailable,
             SessionErrorKind::Gone => RejectionKind::LoginRequired,
+            SessionErrorKind::TooManyDevices => RejectionKind::Conflict,
+            SessionErrorKind::TooLarge | SessionErrorKind::Invalid => RejectionKind::TooLarge,
             _ => RejectionKind::Internal,
         };
         Self::new(kind).caused_by(error)
@@ -95,6 +99,7 @@ impl fmt::Display for SessionError {
             SessionErrorKind::Store(_) => "the session store could not say",
             SessionErrorKind::Gone => "the session ended while the request was under way",
             SessionErrorKind::TooLarge => "the session would be larger than the layer allows",
+            SessionErrorKind::TooManyDevices => "the user is signed in on too many devices",
             SessionErrorKind::Serde => "a session value does not fit its type",
             SessionErrorKind::TooLate => "the response has left, a change would not be saved",
             SessionErrorKind::Random => "the operating system has no random numbers",

@@ -11,17 +11,15 @@ use super::{
     error::{SessionError, SessionErrorKind},
     id::SessionId,
     layer::Config,
-    login::{Login, User},
-    ops::{Changes, Loaded, NewUser, Written, loaded, written},
+    login::User,
+    ops::{Ended, Loaded, loaded},
     record::Header,
     state::State,
+    writing::Unsent,
 };
 use crate::{
-    clock::millis,
     near,
-    secret::{encode, random_bytes},
-    store::{Call, Replies, Rider, StoreError, Tag},
-    trace::event_info,
+    store::{Call, Replies, Rider, StoreError},
 };
 
 /// The session of a request: found in the request's extensions behind [`SessionLayer`](super::SessionLayer).
@@ -36,10 +34,10 @@ use crate::{
 /// When the store cannot say, methods return an error, and the session stays *unknown*: neither the cookie nor the
 /// session is touched.
 #[derive(Clone)]
-pub struct Session(Arc<Inner>);
+pub struct Session(pub(super) Arc<Inner>);
 
-struct Inner {
-    config: Arc<Config>,
+pub(super) struct Inner {
+    pub(super) config: Arc<Config>,
     state: Mutex<State>,
 }
 
@@ -69,7 +67,7 @@ pub struct Expiry {
     pub absolute_ms: u64,
 }
 
-const LONGEST_NAME: usize = 256;
+pub(super) const LONGEST_NAME: usize = 256;
 
 impl Session {
     pub(super) fn new(config: Arc<Config>, id: Option<SessionId>) -> Self {
@@ -166,6 +164,17 @@ impl Session {
         Ok(self.0.state().record().is_some())
     }
 
+    /// Why there is no session although the client has a cookie of one: signed in elsewhere, or signed out from there.
+    /// `None` if there is one, or it simply expired, or there never was one.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn ended(&self) -> Result<Option<Ended>, SessionError> {
+        self.load().await?;
+        Ok(self.0.state().ended)
+    }
+
     /// When the session ends; `None` if there is none.
     ///
     /// # Errors
@@ -182,193 +191,6 @@ impl Session {
             }),
             absolute_ms: record.header.deadline,
         }))
-    }
-
-    /// Signs a user in, in one trip: the session moves to a new id, and the old id is dead when this returns, for
-    /// requests already under way as well.
-    ///
-    /// Fields of a visitor's session carry over, and so do those of the same user's; those of another user never do.
-    /// Fields set before travel along; set after, they cost a second trip. Check the credentials first: this does not.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot confirm it. Nobody is signed in then, and the client keeps the cookie it has.
-    pub async fn login(&self, login: Login) -> Result<User, SessionError> {
-        check_name(&login.user)?;
-        if login.tenant.len() > LONGEST_NAME {
-            return Err(SessionError::new(SessionErrorKind::Invalid));
-        }
-        let config = &self.0.config;
-        let namespace = config.store.namespace();
-        let tenant = (!login.tenant.is_empty()).then(|| namespace.tenant_tag(&login.tenant));
-        let tag: Tag = namespace.user_tag("", &login.tenant, &login.user);
-        let new = SessionId::of_user(&tag, tenant.as_ref())?;
-        let sid = encode(random_bytes::<16>()?);
-        let meta = serde_json::to_string(&login.device)?;
-        let user = NewUser {
-            tenant: &login.tenant,
-            user: &login.user,
-            sid: &sid,
-            life: config.life(login.remember),
-            meta: &meta,
-            ahead_kept: millis(config.store.longest_credential()),
-        };
-        let (old, unsent) = self.0.start_write()?;
-        let call = config
-            .place(&new)
-            .login(old.as_ref(), &user, &unsent.changes);
-        let header = match self.write(call, &new, unsent).await? {
-            Some(header) => header,
-            None => return Err(SessionError::new(SessionErrorKind::Gone)),
-        };
-        event_info!(event = "session.login", sid = %String::from_utf8_lossy(&header.sid), "a user signed in");
-        user_of(&header).ok_or_else(|| SessionError::new(SessionErrorKind::Gone))
-    }
-
-    /// Moves the session to a new id, in one trip; the old id is dead when this returns. For every step that raises
-    /// what a session may do; [`login`](Self::login) does it by itself.
-    ///
-    /// Without a session there is nothing to move, and nothing happens.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot confirm it, or the session ended meanwhile.
-    pub async fn renew(&self) -> Result<(), SessionError> {
-        let was_there = self.0.state().record().is_some();
-        let (Some(old), unsent) = self.0.start_write()? else {
-            return Ok(());
-        };
-        let new = old.successor()?;
-        let config = &self.0.config;
-        let call = config.place(&old).renew(&new, &unsent.changes);
-        match self.write(call, &new, unsent).await? {
-            None if was_there => Err(SessionError::new(SessionErrorKind::Gone)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Ends the session, in one trip: when this returns, no instance takes its id any more, and no request under way
-    /// can bring it back. The response removes the cookie.
-    ///
-    /// Fields set afterwards make a new session of a visitor.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot confirm it; the client keeps its cookie then, and trying again is safe.
-    pub async fn destroy(&self) -> Result<(), SessionError> {
-        let id = {
-            let mut state = self.0.open_state()?;
-            state.asked = true;
-            state.id
-        };
-        if let Some(id) = id {
-            let config = &self.0.config;
-            config.store.run(config.place(&id).destroy()).await?;
-            event_info!(event = "session.logout", "a session was ended");
-            self.0.state().destroyed();
-        } else {
-            self.0.state().gone();
-        }
-        Ok(())
-    }
-
-    /// The last save of a request, when its handler has answered: it alone may still make a session.
-    pub(super) async fn save_at_exit(&self) -> Result<SaveOutcome, SessionError> {
-        self.save_changes(true).await
-    }
-
-    /// Saves the changes made so far, for code that goes on after the response has left: streams, websockets. Layers
-    /// do it by themselves otherwise.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot confirm it; the changes are pending again then.
-    pub async fn save(&self) -> Result<SaveOutcome, SessionError> {
-        self.save_changes(false).await
-    }
-
-    async fn save_changes(&self, leaving: bool) -> Result<SaveOutcome, SessionError> {
-        let (id, unsent) = {
-            let mut state = self.0.state();
-            if state.changes.is_empty() {
-                return Ok(SaveOutcome::Unchanged);
-            }
-            let id = state.id.filter(|_| state.record().is_some());
-            if id.is_none() && state.closed && !leaving {
-                return Err(SessionError::new(SessionErrorKind::TooLate));
-            }
-            (id, Unsent::take(&self.0, &mut state))
-        };
-        match id {
-            Some(id) => self.merge(&id, unsent).await,
-            None if unsent.changes.sets_something() => self.create(unsent).await,
-            None => {
-                unsent.sent();
-                Ok(SaveOutcome::Unchanged)
-            }
-        }
-    }
-
-    async fn merge(&self, id: &SessionId, unsent: Unsent<'_>) -> Result<SaveOutcome, SessionError> {
-        let config = &self.0.config;
-        let asked_at = config.store.clock().now_millis();
-        let reply = config
-            .store
-            .run(config.place(id).save(&unsent.changes))
-            .await?;
-        match reply.number()? {
-            0 => {
-                unsent.sent();
-                self.0.state().gone();
-                Ok(SaveOutcome::Gone)
-            }
-            1 => {
-                unsent.sent();
-                config.memo.note(id.random(), asked_at);
-                // The session holds other requests' changes as well by now.
-                self.0.state().known = super::state::Known::Unread;
-                Ok(SaveOutcome::Saved)
-            }
-            _ => Err(SessionError::new(SessionErrorKind::TooLarge)),
-        }
-    }
-
-    async fn create(&self, unsent: Unsent<'_>) -> Result<SaveOutcome, SessionError> {
-        let config = &self.0.config;
-        let id = SessionId::anonymous()?;
-        let call = config.place(&id).create(&config.life, &unsent.changes);
-        match self.write(call, &id, unsent).await? {
-            Some(_) => Ok(SaveOutcome::Created),
-            // Two equal ids among 160 random bits: the generator is broken.
-            None => Err(SessionError::new(SessionErrorKind::Random)),
-        }
-    }
-
-    /// A call that leaves the session under the id `new`; `None` if there was no session to move.
-    async fn write(
-        &self,
-        call: Call,
-        new: &SessionId,
-        unsent: Unsent<'_>,
-    ) -> Result<Option<Header>, SessionError> {
-        let config = &self.0.config;
-        let asked_at = config.store.clock().now_millis();
-        let reply = config.store.run(call).await?;
-        match written(reply, new)? {
-            Written::Done(record) => {
-                unsent.sent();
-                config.memo.note(new.random(), asked_at);
-                let header = record.header.clone();
-                self.0.state().moved(*new, record);
-                Ok(Some(header))
-            }
-            Written::Gone => {
-                unsent.sent();
-                self.0.state().gone();
-                Ok(None)
-            }
-            Written::TooLarge => Err(SessionError::new(SessionErrorKind::TooLarge)),
-        }
     }
 
     /// Finds out what the session holds, unless that is known.
@@ -408,12 +230,12 @@ struct Question {
 
 impl Inner {
     /// No caller panics while it holds the lock, and every step leaves the state whole.
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state, while changes can still be saved.
-    fn open_state(&self) -> Result<MutexGuard<'_, State>, SessionError> {
+    pub(super) fn open_state(&self) -> Result<MutexGuard<'_, State>, SessionError> {
         let state = self.state();
         if state.closed && state.record().is_none() {
             return Err(SessionError::new(SessionErrorKind::TooLate));
@@ -437,11 +259,11 @@ impl Inner {
                 .memo
                 .note(id.random(), asked_at.saturating_sub(age));
         }
-        self.state().found(id, loaded.record);
+        self.state().found(id, loaded);
     }
 
     /// Before a step that changes the id: the id of now, and the changes to send along.
-    fn start_write(&self) -> Result<(Option<SessionId>, Unsent<'_>), SessionError> {
+    pub(super) fn start_write(&self) -> Result<(Option<SessionId>, Unsent<'_>), SessionError> {
         let mut state = self.state();
         if state.closed {
             return Err(SessionError::new(SessionErrorKind::TooLate));
@@ -476,37 +298,11 @@ impl Rider for Inner {
     }
 }
 
-/// Changes on their way to the store: pending again if they do not arrive, also when the caller is cancelled.
-struct Unsent<'a> {
-    of: &'a Inner,
-    changes: Changes,
-}
-
-impl<'a> Unsent<'a> {
-    fn take(of: &'a Inner, state: &mut State) -> Self {
-        let changes = std::mem::take(&mut state.changes);
-        Self { of, changes }
-    }
-
-    fn sent(mut self) {
-        self.changes = Changes::default();
-    }
-}
-
-impl Drop for Unsent<'_> {
-    fn drop(&mut self) {
-        if !self.changes.is_empty() {
-            let unsent = std::mem::take(&mut self.changes);
-            self.of.state().restore(unsent);
-        }
-    }
-}
-
 pub(super) fn user_in(record: &super::record::Record) -> Option<User> {
     user_of(&record.header)
 }
 
-fn user_of(header: &Header) -> Option<User> {
+pub(super) fn user_of(header: &Header) -> Option<User> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (!header.is_anonymous()).then(|| User {
         tenant: text(&header.tenant),
@@ -516,7 +312,7 @@ fn user_of(header: &Header) -> Option<User> {
     })
 }
 
-fn check_name(name: &str) -> Result<(), SessionError> {
+pub(super) fn check_name(name: &str) -> Result<(), SessionError> {
     if name.is_empty() || name.len() > LONGEST_NAME {
         return Err(SessionError::new(SessionErrorKind::Invalid));
     }

@@ -58,7 +58,7 @@ impl SessionId {
         Ok(Self { bytes, length })
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 
@@ -141,7 +141,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::{KeyRing, keyring::Purpose};
+    use crate::keyring::{KeyRing, Purpose};
 
     fn keys(secret: &str) -> MacKeys {
         KeyRing::new(secret).unwrap().mac(Purpose::SessionCookie)

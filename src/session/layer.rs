@@ -10,12 +10,11 @@ use super::{
     ops::{self, Life, Place},
 };
 use crate::{
-    KeyRing, SameSite,
     clock::millis,
-    cookie::CookieConfig,
+    cookie::{CookieConfig, SameSite},
     error::ConfigError,
     gate::Gated,
-    keyring::{MacKeys, Purpose},
+    keyring::{KeyRing, MacKeys, Purpose},
     near,
     recent::Recent,
     refuse::DefaultRefuse,
@@ -114,6 +113,18 @@ pub enum OnGone {
     Refuse,
 }
 
+/// What happens to a login on one device more than a user may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnLimit {
+    /// The device that signed in first is signed out; it can learn so from [`Session::ended`](super::Session::ended).
+    /// The default.
+    #[default]
+    EvictOldest,
+    /// The login is refused: 409.
+    Refuse,
+}
+
 /// What the gates and handles of one layer share.
 pub(super) struct Config {
     pub(super) store: Store,
@@ -125,13 +136,16 @@ pub(super) struct Config {
     pub(super) touch_interval: u64,
     pub(super) limit: u64,
     pub(super) on_gone: OnGone,
+    /// 0 is any number.
+    pub(super) most_devices: u64,
+    pub(super) on_limit: OnLimit,
     /// When the last recorded use of a session was, by this node's clock and from the store's own word.
     pub(super) memo: Recent<20>,
 }
 
 impl Config {
     pub(super) fn place<'a>(&'a self, id: &'a SessionId) -> Place<'a> {
-        Place::new(self.store.namespace(), id, self.limit)
+        Place::new(&self.store, id, self.limit)
     }
 
     pub(super) fn life(&self, remember: bool) -> Life {
@@ -168,6 +182,8 @@ pub struct SessionLayerBuilder {
     touch_interval: Option<Duration>,
     limit: usize,
     on_gone: OnGone,
+    most_devices: Option<u32>,
+    on_limit: OnLimit,
 }
 
 impl SessionLayerBuilder {
@@ -188,6 +204,8 @@ impl SessionLayerBuilder {
             touch_interval: None,
             limit: LIMIT,
             on_gone: OnGone::Pass,
+            most_devices: None,
+            on_limit: OnLimit::EvictOldest,
         }
     }
 
@@ -288,6 +306,14 @@ impl SessionLayerBuilder {
         self
     }
 
+    /// On how many devices a user may be signed in at once, and what happens to a login on one more. 1 is a single login.
+    /// Default any number. It holds under parallel logins on every instance.
+    pub fn max_devices(mut self, most: u32, on_limit: OnLimit) -> Self {
+        self.most_devices = Some(most);
+        self.on_limit = on_limit;
+        self
+    }
+
     /// Checks the settings and makes the layer.
     ///
     /// # Errors
@@ -305,6 +331,12 @@ impl SessionLayerBuilder {
                 "must be between 1 KiB and 8 MiB",
             ));
         }
+        if self.most_devices == Some(0) {
+            return Err(ConfigError::new(
+                "max_devices",
+                "must be at least 1, or nobody could sign in",
+            ));
+        }
         let touch_interval = self.checked_touch_interval()?;
         self.store.register(&ops::ALL);
         Ok(SessionLayer {
@@ -317,6 +349,8 @@ impl SessionLayerBuilder {
                 touch_interval,
                 limit: self.limit as u64,
                 on_gone: self.on_gone,
+                most_devices: u64::from(self.most_devices.unwrap_or(0)),
+                on_limit: self.on_limit,
                 memo: Recent::new(),
             }),
             responder: DefaultRefuse::new(),

@@ -42,6 +42,8 @@
 //! - What a handler changes while it streams its body is too late for the layer; see [`Session::save`].
 //! - `SameSite` limits damage and is no protection against CSRF.
 
+#[cfg(feature = "csrf")]
+mod csrf;
 mod error;
 mod gate;
 mod handle;
@@ -53,10 +55,31 @@ mod record;
 mod require;
 mod state;
 mod twins;
+mod writing;
 
+#[cfg(test)]
+mod tests;
+
+#[cfg(feature = "csrf")]
+pub(crate) use csrf::{CsrfAfter, CsrfBinding, CsrfPlace};
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
-pub use layer::{OnGone, SessionLayer, SessionLayerBuilder};
+pub use layer::{OnGone, OnLimit, SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
+pub use ops::Ended;
 pub use require::{RequireGate, RequireLayer, RequireLoginLayer, View};
+
+/// A stored session, made and used this much earlier; what cannot be read stays as it is.
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) fn aged(raw: &[u8], by: u64) -> Vec<u8> {
+    match record::Record::parse(raw.to_vec()) {
+        Some(mut record) => {
+            record.age(by);
+            record.into_raw()
+        }
+        None => raw.to_vec(),
+    }
+}
+#[cfg(feature = "csrf")]
+pub(crate) use {ops::PRELUDE, record::deadline_of, twins::is_mark};

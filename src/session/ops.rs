@@ -4,48 +4,57 @@ use std::collections::BTreeMap;
 
 use super::{
     id::SessionId,
-    record::{Header, MOVED, Record},
+    record::{MOVED, Record},
     twins,
 };
 use crate::{
     clock::millis,
-    cutoff, device,
+    cutoff,
+    device::{self, ENDED, Names},
     near::{Replica, Scope, View},
-    store::{Arg, Call, Key, Namespace, Operation, StoreError, StoreErrorKind, Tag, Value, mget},
+    store::{
+        Arg, Call, Key, Namespace, Operation, Store, StoreError, StoreErrorKind, Tag, Value, mget,
+    },
 };
 
-const PRELUDE: &str = include_str!("prelude.lua");
+/// Reads and writes records.
+pub(crate) const PRELUDE: &str = include_str!("prelude.lua");
 
 pub(super) static READ: Operation = Operation::command("session.read", "MGET", mget);
 pub(super) static LOAD: Operation = Operation::script(
     "session.load",
-    &[PRELUDE, device::LUA, include_str!("load.lua")],
+    &[cutoff::LUA, PRELUDE, device::LUA, include_str!("load.lua")],
     twins::load,
 );
 pub(super) static SAVE: Operation = Operation::script(
     "session.save",
-    &[PRELUDE, device::LUA, include_str!("save.lua")],
+    &[cutoff::LUA, PRELUDE, device::LUA, include_str!("save.lua")],
     twins::save,
 );
 pub(super) static CREATE: Operation = Operation::script(
     "session.create",
-    &[PRELUDE, include_str!("create.lua")],
+    &[cutoff::LUA, PRELUDE, include_str!("create.lua")],
     twins::create,
 );
 pub(super) static RENEW: Operation = Operation::script(
     "session.renew",
-    &[PRELUDE, device::LUA, include_str!("renew.lua")],
+    &[cutoff::LUA, PRELUDE, device::LUA, include_str!("renew.lua")],
     twins::renew,
 );
 /// Old and new session lie in different slots when a visitor signs in; see the slot test.
 pub(super) static LOGIN: Operation = Operation::script(
     "session.login",
-    &[PRELUDE, device::LUA, include_str!("login.lua")],
+    &[cutoff::LUA, PRELUDE, device::LUA, include_str!("login.lua")],
     twins::login,
 );
 pub(super) static DESTROY: Operation = Operation::script(
     "session.destroy",
-    &[PRELUDE, device::LUA, include_str!("destroy.lua")],
+    &[
+        cutoff::LUA,
+        PRELUDE,
+        device::LUA,
+        include_str!("destroy.lua"),
+    ],
     twins::destroy,
 );
 
@@ -107,6 +116,7 @@ impl Life {
 
 /// Where the keys of one session are.
 pub(super) struct Place<'a> {
+    store: &'a Store,
     namespace: &'a Namespace,
     id: &'a SessionId,
     tag: Tag,
@@ -114,9 +124,10 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn new(namespace: &'a Namespace, id: &'a SessionId, limit: u64) -> Self {
+    pub(super) fn new(store: &'a Store, id: &'a SessionId, limit: u64) -> Self {
         Self {
-            namespace,
+            store,
+            namespace: store.namespace(),
             id,
             tag: id.tag(),
             limit,
@@ -205,7 +216,9 @@ impl<'a> Place<'a> {
 
     pub(super) fn destroy(&self) -> Call {
         let [zset, hash] = self.devices();
-        Call::new(&DESTROY, vec![self.key(), zset, hash], Vec::new())
+        let mut args = Vec::new();
+        Names::new(self.store, &self.tag).append_to(&mut args);
+        Call::new(&DESTROY, vec![self.key(), zset, hash], args)
     }
 
     /// Starts this session for a user in place of `old`.
@@ -215,11 +228,11 @@ impl<'a> Place<'a> {
         user: &NewUser<'_>,
         changes: &Changes,
     ) -> Call {
-        let from = Place::new(self.namespace, old.unwrap_or(self.id), self.limit);
+        let from = Place::new(self.store, old.unwrap_or(self.id), self.limit);
         let mut keys = vec![from.key(), self.key()];
         keys.extend(self.devices());
         keys.extend(from.devices());
-        keys.push(cutoff::ahead_key(self.namespace));
+        keys.push(cutoff::latest_key(self.namespace));
         keys.extend(self.cutoffs());
         keys.push(from.user_cutoff());
         let mut args = vec![
@@ -234,7 +247,11 @@ impl<'a> Place<'a> {
             user.life.flag().into(),
             user.meta.to_owned().into(),
             user.ahead_kept.into(),
+            user.most_devices.into(),
+            user.evict.into(),
         ];
+        Names::new(self.store, &self.tag).append_to(&mut args);
+        Names::new(self.store, &from.tag).append_to(&mut args);
         changes.append_to(&mut args);
         Call::new(&LOGIN, keys, args)
     }
@@ -249,13 +266,28 @@ pub(super) struct NewUser<'a> {
     /// What the device index is to know about the device, as JSON.
     pub(super) meta: &'a str,
     pub(super) ahead_kept: u64,
+    /// 0 is any number.
+    pub(super) most_devices: u64,
+    pub(super) evict: bool,
 }
 
 /// What a load found.
 pub(super) struct Loaded {
     pub(super) record: Option<Record>,
+    /// Why there is none, where that is known.
+    pub(super) ended: Option<Ended>,
     /// Milliseconds since the last recorded use, where the store was asked for it.
     pub(super) age: Option<u64>,
+}
+
+/// Why a session ended that the client still has a cookie of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The user signed in on another device, and there were too many.
+    Elsewhere,
+    /// The device was signed out from elsewhere, or a cutoff ended it.
+    Revoked,
 }
 
 /// The cutoffs that apply to a session.
@@ -277,10 +309,14 @@ pub(super) fn loaded(
     near: Option<&Replica>,
 ) -> Result<Loaded, StoreError> {
     let mut values = reply.into_list()?.into_iter();
-    let record = match values.next() {
-        Some(Value::Bytes(raw)) if raw.first() == Some(&MOVED) => None,
-        Some(Value::Bytes(raw)) => Some(Record::of(raw, &id.hash())?),
-        Some(Value::Nil) => None,
+    let (mut record, mut ended) = match values.next() {
+        Some(Value::Bytes(raw)) => match raw.first() {
+            Some(&MOVED) => (None, None),
+            Some(&ENDED) if raw.ends_with(b"elsewhere") => (None, Some(Ended::Elsewhere)),
+            Some(&ENDED) => (None, Some(Ended::Revoked)),
+            _ => (Some(Record::of(raw, &id.hash())?), None),
+        },
+        Some(Value::Nil) => (None, None),
         _ => return Err(StoreError::new(StoreErrorKind::Corrupt)),
     };
     let known = near.map(Replica::view);
@@ -300,11 +336,13 @@ pub(super) fn loaded(
         Some(Value::Int(age)) => u64::try_from(age).ok(),
         _ => None,
     };
-    let alive = |header: &Header| !header.is_cut(largest);
-    Ok(Loaded {
-        record: record.filter(|record| alive(&record.header)),
-        age,
-    })
+    if record
+        .as_ref()
+        .is_some_and(|record| record.header.is_cut(largest))
+    {
+        (record, ended) = (None, Some(Ended::Revoked));
+    }
+    Ok(Loaded { record, ended, age })
 }
 
 /// What became of a write.
@@ -313,6 +351,8 @@ pub(super) enum Written {
     /// There is no such session any more.
     Gone,
     TooLarge,
+    /// The user has as many devices as allowed.
+    TooMany,
 }
 
 /// Reads the reply to a call that writes a whole record.
@@ -321,6 +361,7 @@ pub(super) fn written(reply: Value, id: &SessionId) -> Result<Written, StoreErro
         Value::Bytes(raw) => Record::of(raw, &id.hash()).map(Written::Done),
         Value::Nil => Ok(Written::Gone),
         Value::Int(2) => Ok(Written::TooLarge),
+        Value::Int(3) => Ok(Written::TooMany),
         _ => Err(StoreError::new(StoreErrorKind::Corrupt)),
     }
 }

@@ -10,7 +10,7 @@ use http::{
 use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 
-use super::{handle::Session, login::User};
+use super::{handle::Session, login::User, ops::Ended};
 use crate::{
     error::ConfigError,
     gate::{Entry, Gated, Step, Steps},
@@ -198,7 +198,7 @@ impl Steps for RequireGate {
         let demand = self.demand.clone();
         Step::Ask(Box::pin(async move {
             let verdict = match session.load().await {
-                Ok(()) => known(&session, &demand).unwrap_or(Verdict::Visitor),
+                Ok(()) => known(&session, &demand).unwrap_or(Verdict::Visitor(None)),
                 Err(error) => Verdict::Unknown(error.into()),
             };
             demand.entry(head, verdict)
@@ -208,23 +208,24 @@ impl Steps for RequireGate {
 
 enum Verdict {
     Pass,
-    Visitor,
+    Visitor(Option<Ended>),
     Forbidden,
     Unknown(Rejection),
 }
 
 /// The verdict, if the session has been read already or cannot exist.
 fn known(session: &Session, demand: &Demand) -> Option<Verdict> {
-    let user = {
+    let (user, ended) = {
         let mut state = session.state();
         state.asked = true;
         if state.is_unread() {
             return None;
         }
-        state.record().and_then(super::handle::user_in)
+        let user = state.record().and_then(super::handle::user_in);
+        (user, state.ended)
     };
     Some(match (&user, &demand.predicate) {
-        (None, _) => Verdict::Visitor,
+        (None, _) => Verdict::Visitor(ended),
         (Some(user), Some(predicate)) if !predicate(&View { session, user }) => Verdict::Forbidden,
         (Some(_), _) => Verdict::Pass,
     })
@@ -236,11 +237,21 @@ impl Demand {
             Verdict::Pass => Entry::Pass(head, ()),
             Verdict::Forbidden => Entry::Refuse(head, Rejection::new(RejectionKind::Forbidden)),
             Verdict::Unknown(rejection) => Entry::Refuse(head, rejection),
-            Verdict::Visitor => match &self.login_page {
+            Verdict::Visitor(ended) => match &self.login_page {
                 Some(page) if wants_page(&head) => Entry::Answer(redirect(page)),
-                _ => Entry::Refuse(head, Rejection::new(RejectionKind::LoginRequired)),
+                _ => Entry::Refuse(head, visitor(ended)),
             },
         }
+    }
+}
+
+/// The user can be told why: it is the client's own session that ended.
+fn visitor(ended: Option<Ended>) -> Rejection {
+    let rejection = Rejection::new(RejectionKind::LoginRequired);
+    match ended {
+        Some(Ended::Elsewhere) => rejection.code("signed_in_elsewhere"),
+        Some(Ended::Revoked) => rejection.code("signed_out"),
+        None => rejection,
     }
 }
 

@@ -6,7 +6,11 @@
 //! - `Gone` is what a session becomes when it was there and a later step of this request found it ended: nothing is
 //!   written then, and no cookie is set.
 
-use super::{id::SessionId, ops::Changes, record::Record};
+use super::{
+    id::SessionId,
+    ops::{Changes, Ended, Loaded},
+    record::Record,
+};
 
 pub(super) struct State {
     pub(super) id: Option<SessionId>,
@@ -17,8 +21,18 @@ pub(super) struct State {
     pub(super) asked: bool,
     /// Whether the head of the response has left.
     pub(super) closed: bool,
+    /// Why there is no session, where that is known.
+    pub(super) ended: Option<Ended>,
     /// When the load that travels with somebody else's trip was asked, by the node's clock.
     pub(super) rode_at: u64,
+    /// The id that a session of nobody gets if one is made, where that was said ahead.
+    pub(super) planned: Option<SessionId>,
+    /// Whether this request made the session, for nobody.
+    #[cfg_attr(
+        not(feature = "csrf"),
+        expect(dead_code, reason = "read for CSRF tokens")
+    )]
+    pub(super) made: bool,
 }
 
 pub(super) enum Known {
@@ -51,12 +65,21 @@ impl State {
             cookie: None,
             asked: false,
             closed: false,
+            ended: None,
             rode_at: 0,
+            planned: None,
+            made: false,
         }
     }
 
     pub(super) fn is_unread(&self) -> bool {
         matches!(self.known, Known::Unread)
+    }
+
+    /// Whether the changes so far make a session of nobody.
+    #[cfg(feature = "csrf")]
+    pub(super) fn will_be_made(&self) -> bool {
+        matches!(self.known, Known::Missing) && self.changes.sets_something()
     }
 
     pub(super) fn record(&self) -> Option<&Record> {
@@ -67,9 +90,10 @@ impl State {
     }
 
     /// A load found this, unless the session has moved on meanwhile.
-    pub(super) fn found(&mut self, id: &SessionId, record: Option<Record>) {
+    pub(super) fn found(&mut self, id: &SessionId, loaded: Loaded) {
         if self.is_unread() && self.id.as_ref() == Some(id) {
-            self.known = record.map_or(Known::Missing, Known::Loaded);
+            self.ended = loaded.ended;
+            self.known = loaded.record.map_or(Known::Missing, Known::Loaded);
         }
     }
 
@@ -80,6 +104,7 @@ impl State {
         self.cookie = Some(CookieTask::Set {
             max_age: header.persistent.then_some(remaining),
         });
+        self.made &= header.is_anonymous();
         self.id = Some(id);
         self.known = Known::Loaded(record);
     }
@@ -95,6 +120,7 @@ impl State {
     pub(super) fn destroyed(&mut self) {
         self.gone();
         self.id = None;
+        self.made = false;
         self.cookie = Some(CookieTask::Remove);
     }
 
@@ -182,7 +208,12 @@ mod tests {
         let old = SessionId::anonymous().unwrap();
         let mut state = State::new(Some(old));
         state.destroyed();
-        state.found(&old, None);
+        let nothing = Loaded {
+            record: None,
+            ended: None,
+            age: None,
+        };
+        state.found(&old, nothing);
         assert_eq!(state.cookie, Some(CookieTask::Remove));
         assert!(state.id.is_none());
     }

@@ -1,9 +1,9 @@
 //! The Rust halves of the session's scripts, step by step what the Lua files do.
 
-use super::record::{CHECK, Fields, HASH_CHARS, Header, MOVED, Record};
+use super::record::{CHECK, Fields, Header, MOVED, Record};
 use crate::{
     cutoff,
-    device::Index,
+    device::{ENDED, HASH_CHARS, Index, Names, Room},
     store::{Arg, Fault, Key, Memory, Value},
 };
 
@@ -20,20 +20,23 @@ pub(super) fn load(
     let [session, zset, hash, cutoffs @ ..] = keys else {
         return Err(Fault::Corrupt);
     };
-    let raw = current(memory, session)?;
+    let raw = memory.get(session)?.map(<[u8]>::to_vec);
     let mut rest = Vec::new();
     for key in cutoffs {
         rest.push(memory.get(key)?.map_or(Value::Nil, Value::bytes));
     }
-    let Some(raw) = raw else {
-        rest.push(Value::Int(-1));
-        return Ok(reply(Value::Nil, rest));
+    let raw = match raw {
+        Some(raw) if !is_mark(&raw) => raw,
+        mark => {
+            rest.push(Value::Int(-1));
+            return Ok(reply(mark.map_or(Value::Nil, Value::Bytes), rest));
+        }
     };
     let mut record = Record::parse(raw).ok_or(Fault::Corrupt)?;
     let mut age = now.saturating_sub(record.header.touched);
     let fresh = arg(args, 0)?.int()?;
-    let alive = now < record.header.expiry() && !record.header.is_cut(largest(memory, cutoffs)?);
-    if age >= fresh && record.header.idle > 0 && alive {
+    let due = age >= fresh && record.header.idle > 0 && now < record.header.expiry();
+    if due && !record.header.is_cut(cutoff::largest(memory, cutoffs)?) {
         record.touch(now);
         age = 0;
         let expires = record.header.expiry();
@@ -155,7 +158,8 @@ pub(super) fn login(
         return Err(Fault::Corrupt);
     };
     let (_, of_new) = cutoffs.split_last().ok_or(Fault::Corrupt)?;
-    let mut header = new_user(now, largest(memory, of_new)?, args)?;
+    let cutoff = cutoff::largest(memory, of_new)?;
+    let mut header = new_user(now, cutoff, args)?;
     let old = match arg(args, 2)?.int()? {
         1 => record(memory, old_key)?,
         _ => None,
@@ -163,7 +167,8 @@ pub(super) fn login(
     let mut fields = Fields::new();
     if let Some(old) = &old {
         let same = (&old.header.user, &old.header.tenant) == (&header.user, &header.tenant);
-        let dead = now >= old.header.expiry() || old.header.is_cut(largest(memory, cutoffs)?);
+        let dead =
+            now >= old.header.expiry() || old.header.is_cut(cutoff::largest(memory, cutoffs)?);
         if !dead && (same || old.header.is_anonymous()) {
             fields = old.all_fields()?;
             if same {
@@ -171,28 +176,42 @@ pub(super) fn login(
             }
         }
     }
-    let fields = apply(fields, args, 11)?;
-    let Some(written) = write(memory, new_key, &header, &fields, arg(args, 0)?)? else {
+    let fields = apply(fields, args, 21)?;
+    if Record::render(&header, &fields).len() as u64 > arg(args, 0)?.int()? {
         return Ok(Value::Int(2));
+    }
+    let room = Room {
+        limit: arg(args, 11)?.int()?,
+        evict: arg(args, 12)?.int()? == 1,
+        names: &Names::read(args.get(13..17).ok_or(Fault::Corrupt)?)?,
+        cutoff,
     };
+    let index = Index { zset, hash };
+    if !index.admit(memory, now, &header.sid, &room)? {
+        return Ok(Value::Int(3));
+    }
+    let written = write(memory, new_key, &header, &fields, arg(args, 0)?)?;
+    let id = arg(args, 1)?.bytes();
     if let Some(old) = old {
         if old.header.sid == header.sid {
-            mark_moved(memory, now, old_key, &arg(args, 1)?.bytes())?;
+            mark_moved(memory, now, old_key, &id)?;
         } else {
             memory.delete(old_key);
         }
         if !old.header.is_anonymous() && old.header.sid != header.sid {
+            let names = Names::read(args.get(17..21).ok_or(Fault::Corrupt)?)?;
             let index = Index {
                 zset: old_zset,
                 hash: old_hash,
             };
-            index.remove(memory, &old.header.sid)?;
+            index.kill(memory, now, &old.header.sid, &names, None)?;
         }
     }
-    let meta = [arg(args, 1)?.bytes(), arg(args, 9)?.bytes()].concat();
-    Index { zset, hash }.put(memory, now, &header.sid, header.expiry(), &meta)?;
-    run_ahead(memory, now, ahead, header.auth, arg(args, 10)?.int()?)?;
-    Ok(Value::Bytes(written))
+    let auth = format!("{:015}", header.auth);
+    let meta = [&*id, auth.as_bytes(), &*arg(args, 9)?.bytes()].concat();
+    index.put(memory, &header.sid, header.expiry(), &meta)?;
+    cutoff::note_latest(memory, ahead, header.auth, arg(args, 10)?.int()?)?;
+    Ok(written.map_or(Value::Int(2), Value::Bytes))
 }
 
 fn new_user(now: u64, cutoff: Option<u64>, args: &[Arg]) -> Result<Header, Fault> {
@@ -211,35 +230,28 @@ fn new_user(now: u64, cutoff: Option<u64>, args: &[Arg]) -> Result<Header, Fault
     })
 }
 
-/// Notes a moment of authentication that had to be taken ahead of the clock.
-fn run_ahead(memory: &mut Memory, now: u64, key: &Key, auth: u64, kept: u64) -> Result<(), Fault> {
-    if auth > now {
-        let ahead = auth.max(cutoff::read(memory, key)?.unwrap_or(0));
-        memory.set(key, ahead.to_string().into_bytes(), Some(ahead + kept))?;
-    }
-    Ok(())
-}
-
 /// `destroy.lua`
 pub(super) fn destroy(
     memory: &mut Memory,
-    _: u64,
+    now: u64,
     keys: &[Key],
-    _: &[Arg],
+    args: &[Arg],
 ) -> Result<Value, Fault> {
     let [session, zset, hash] = keys else {
         return Err(Fault::Corrupt);
     };
+    let names = Names::read(args)?;
     let mut key = session.clone();
     for _ in 0..8 {
-        let Some(raw) = memory.get(&key)?.map(<[u8]>::to_vec) else {
+        let raw = memory.get(&key)?.map(<[u8]>::to_vec);
+        let Some(raw) = raw.filter(|raw| raw.first() != Some(&ENDED)) else {
             return Ok(Value::Int(0));
         };
         memory.delete(&key);
         let Some(moved_to) = raw.strip_prefix(&[MOVED]) else {
             let record = Record::parse(raw).filter(|record| !record.header.is_anonymous());
             if let Some(record) = record {
-                Index { zset, hash }.remove(memory, &record.header.sid)?;
+                Index { zset, hash }.kill(memory, now, &record.header.sid, &names, None)?;
             }
             return Ok(Value::Int(1));
         };
@@ -264,8 +276,13 @@ fn check(hash: &[u8]) -> Result<[u8; CHECK], Fault> {
 
 /// What is stored, unless it is only a mark.
 fn current(memory: &Memory, key: &Key) -> Result<Option<Vec<u8>>, Fault> {
-    let raw = memory.get(key)?.filter(|raw| raw.first() != Some(&MOVED));
+    let raw = memory.get(key)?.filter(|raw| !is_mark(raw));
     Ok(raw.map(<[u8]>::to_vec))
+}
+
+/// Whether it is no record but a mark of one that moved or was ended.
+pub(crate) fn is_mark(raw: &[u8]) -> bool {
+    matches!(raw.first(), Some(&MOVED | &ENDED))
 }
 
 fn record(memory: &Memory, key: &Key) -> Result<Option<Record>, Fault> {
@@ -280,14 +297,9 @@ fn living(memory: &Memory, now: u64, key: &Key, cutoffs: &[Key]) -> Result<Optio
     let Some(record) = record(memory, key)? else {
         return Ok(None);
     };
-    let dead = now >= record.header.expiry() || record.header.is_cut(largest(memory, cutoffs)?);
+    let dead =
+        now >= record.header.expiry() || record.header.is_cut(cutoff::largest(memory, cutoffs)?);
     Ok((!dead).then_some(record))
-}
-
-fn largest(memory: &Memory, keys: &[Key]) -> Result<Option<u64>, Fault> {
-    keys.iter().try_fold(None, |largest, key| {
-        Ok(largest.max(cutoff::read(memory, key)?))
-    })
 }
 
 fn touch_index(memory: &mut Memory, index: &Index<'_>, header: &Header) -> Result<(), Fault> {

@@ -12,6 +12,7 @@ use crate::{clock::Clock, error::ConfigError};
 
 const DEADLINE: Duration = Duration::from_millis(250);
 const LONGEST_CREDENTIAL: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+const ACCESS_TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 const MEMORY_LIMIT: usize = 256 * 1024 * 1024;
 /// Unacknowledged bytes for this long mean that the link is dead: a cut cable is known after a second.
 const LINK_DEAD_AFTER: Duration = Duration::from_secs(1);
@@ -24,6 +25,7 @@ pub struct StoreBuilder {
     blacklist_prefix: String,
     deadline: Duration,
     longest_credential: Duration,
+    access_token_life: Duration,
     memory_limit: usize,
     clock: Clock,
     #[cfg(feature = "tls")]
@@ -37,6 +39,7 @@ impl StoreBuilder {
             blacklist_prefix: Namespace::BLACKLIST.to_owned(),
             deadline: DEADLINE,
             longest_credential: LONGEST_CREDENTIAL,
+            access_token_life: ACCESS_TOKEN_LIFE,
             memory_limit: MEMORY_LIMIT,
             clock: Clock::system(),
             #[cfg(feature = "tls")]
@@ -67,6 +70,13 @@ impl StoreBuilder {
     /// Default 90 days. Layers that are given a longer life refuse to be built; cutoffs are kept this long.
     pub fn longest_credential(mut self, life: Duration) -> Self {
         self.longest_credential = life;
+        self
+    }
+
+    /// The longest life of access tokens that name a login (`sid`). Default 1 hour. A logout denies the login's tokens for
+    /// this long and a minute; zero, for services without such tokens, saves the key that this costs.
+    pub fn access_token_life(mut self, life: Duration) -> Self {
+        self.access_token_life = life;
         self
     }
 
@@ -190,13 +200,23 @@ impl StoreBuilder {
                 "must be between 1 minute and 400 days",
             ));
         }
+        if self.access_token_life > self.longest_credential {
+            return Err(ConfigError::new(
+                "access_token_life",
+                "must be at most longest_credential",
+            ));
+        }
         Ok(Store(std::sync::Arc::new(Shared {
             backend,
             namespace: Namespace::new(&self.prefix, &self.blacklist_prefix)?,
             deadline: self.deadline,
             longest_credential: self.longest_credential,
+            access_token_life: self.access_token_life,
+            #[cfg(not(any(test, feature = "test-util")))]
             clock: self.clock,
             companion: std::sync::OnceLock::new(),
+            #[cfg(any(test, feature = "test-util"))]
+            clock: self.clock.skippable(),
             #[cfg(any(test, feature = "test-util"))]
             pause: Mutex::new(None),
         })))
@@ -226,17 +246,22 @@ impl StoreBuilder {
 
     #[cfg(not(feature = "tls"))]
     fn client(&self, info: ConnectionInfo) -> Result<redis::Client, ConfigError> {
-        if matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }) {
-            return Err(ConfigError::new(
-                "url",
-                "rediss:// needs the feature `tls` of this crate",
-            ));
-        }
         redis::Client::open(info).map_err(|error| bad_url().caused_by(error))
     }
 }
 
 fn connection_info(url: &str) -> Result<ConnectionInfo, ConfigError> {
+    // Without TLS the driver does not know the scheme at all.
+    #[cfg(not(feature = "tls"))]
+    if ["rediss:", "valkeys:"]
+        .iter()
+        .any(|tls| url.starts_with(tls))
+    {
+        return Err(ConfigError::new(
+            "url",
+            "rediss:// needs the feature `tls` of this crate",
+        ));
+    }
     // The driver's own message may repeat the address, and with it a password: it is not kept.
     let info = url.into_connection_info().map_err(|_| bad_url())?;
     let tcp = redis::io::tcp::TcpSettings::default()
@@ -271,5 +296,17 @@ impl fmt::Debug for StoreBuilder {
             .field("blacklist_prefix", &self.blacklist_prefix)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(feature = "tls")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_with_tls_names_the_missing_feature() {
+        let error = connection_info("rediss://user:hunter2@host").unwrap_err();
+        assert!(error.to_string().contains("feature `tls`"));
+        assert!(!format!("{error:?}").contains("hunter2"));
     }
 }

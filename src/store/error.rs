@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
+use crate::refuse::{Rejection, RejectionKind};
+
 /// The store could not answer: an outage, a refusal by the server, or a value that is not ours.
 ///
 /// An error of this type means *unknown*. It never means that a session does not exist or that a token is revoked.
@@ -67,6 +69,17 @@ impl StoreError {
             self.kind,
             StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Server
         )
+    }
+}
+
+/// An outage is 503; what only a change of the program or the store mends is 500.
+impl From<StoreError> for Rejection {
+    fn from(error: StoreError) -> Self {
+        let kind = match error.kind {
+            StoreErrorKind::Corrupt | StoreErrorKind::Config => RejectionKind::Internal,
+            _ => RejectionKind::Unavailable,
+        };
+        Self::new(kind).caused_by(error)
     }
 }
 

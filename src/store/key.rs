@@ -42,14 +42,19 @@ impl Namespace {
         })
     }
 
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub(crate) fn blacklist_prefix(&self) -> &str {
         &self.blacklist
     }
 
-    /// What the keys of revoked logins begin with: a prefix of their own, because a `jti` may equal somebody's `sid`.
-    pub(crate) fn logins_prefix(&self) -> String {
+    /// The entry that denies all tokens of a login, under a prefix of its own: a `jti` may equal somebody's `sid`.
+    pub(crate) fn denied_sid(&self, sid: &str) -> Key {
         let prefix = self.blacklist.strip_suffix(':').unwrap_or(&self.blacklist);
-        [prefix, "-sid:"].concat()
+        [prefix, "-sid:", sid].concat()
     }
 
     /// `{prefix}{room}:{{tag}}:{rest}`.
@@ -101,7 +106,7 @@ fn check_prefix(field: &'static str, prefix: &str) -> Result<(), ConfigError> {
 
 /// Twelve bytes that co-locate keys, as 16 characters of base64url.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Tag([u8; Tag::CHARS]);
+pub(crate) struct Tag([u8; Self::CHARS]);
 
 impl Tag {
     pub(crate) const BYTES: usize = 12;

@@ -22,6 +22,8 @@ mod builder;
 mod check;
 mod error;
 mod external;
+#[cfg(any(test, feature = "test-util"))]
+mod inspect;
 mod key;
 mod link;
 mod memory;
@@ -47,6 +49,8 @@ pub(crate) use operation::{Arg, Call, Fault, Operation, Value};
 pub(crate) use redis::{Replies, error_of};
 pub(crate) use ride::{Rider, Rides};
 
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) use inspect::{Content, Entry};
 #[cfg(test)]
 pub(crate) use key::slot;
 
@@ -64,6 +68,7 @@ struct Shared {
     namespace: Namespace,
     deadline: Duration,
     longest_credential: Duration,
+    access_token_life: Duration,
     clock: Clock,
     /// What a room above keeps beside the store; it knows the type, and its `Drop` ends what it started.
     companion: OnceLock<Box<dyn Any + Send + Sync>>,
@@ -97,7 +102,6 @@ type PausePoint =
 
 impl Store {
     /// Settings first: prefix, deadline, TLS, limits.
-    #[must_use]
     pub fn builder() -> StoreBuilder {
         StoreBuilder::new()
     }
@@ -156,6 +160,15 @@ impl Store {
         self.0.longest_credential
     }
 
+    /// How long a login's access tokens are denied after it ended, leeway included; zero if there are none.
+    pub(crate) fn access_token_life(&self) -> Duration {
+        const LEEWAY: Duration = Duration::from_secs(61);
+        match self.0.access_token_life {
+            Duration::ZERO => Duration::ZERO,
+            life => life + LEEWAY,
+        }
+    }
+
     /// The node's own time. Inside operations the store's time counts, not this.
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.clock
@@ -194,7 +207,10 @@ impl Store {
     ///
     /// The outer error means that none of them is known to have been carried out.
     pub(crate) async fn trip(&self, calls: &[Call]) -> Result<Replies, StoreError> {
-        let name = calls.first().map_or("", |call| call.operation.name());
+        let Some(first) = calls.first() else {
+            return Ok(Vec::new());
+        };
+        let name = first.operation.name();
         #[cfg(any(test, feature = "test-util"))]
         self.pause(calls).await;
         let outcome = match &self.0.backend {

@@ -7,7 +7,8 @@ use portcullis::{
     Clock, Refused, Rejection, RejectionKind,
     jwt::{
         Claims, Grant, Issuer, JwtAlgorithm, JwtErrorKind as Why, JwtKey, JwtVerifyLayer, KeySet,
-        KeySetHandle, NoClaims, RequireScopeLayer, SigningKey, SubjectKind, VerifiedToken,
+        KeySetHandle, NoClaims, RequireScopeLayer, SigningKey, StepUpLayer, SubjectKind,
+        VerifiedToken,
     },
 };
 use serde::Deserialize;
@@ -271,6 +272,71 @@ fn r83_r126_single_routes_need_scopes() {
 }
 
 #[test]
+fn r25_r83_some_routes_want_a_recent_or_a_strong_login() {
+    let signer = Signer::hs256();
+    let clock = Clock::settable(NOW_MS);
+    let recent = StepUpLayer::within(Duration::from_secs(300)).clock(clock);
+    let strong = recent.clone().acr_values("gold urn:mfa").unwrap();
+    let outcome = |layer: &StepUpLayer, more: &str| {
+        now(send(
+            &stack(layer.clone(), crate::jwt_kit::layer(signer.key())),
+            bearer(&signer.with(&claims(more))),
+        ))
+    };
+    let at = |name: &str, value: u64| format!(r#","{name}":{value}"#);
+    for more in [
+        at("auth_time", NOW_S - 300),
+        at("auth_time", NOW_S + 5),
+        at("auth_ms", NOW_MS - 300_000),
+        // The crate's own claim is the exact one.
+        at("auth_ms", NOW_MS) + &at("auth_time", NOW_S - 9_000),
+    ] {
+        assert_eq!(outcome(&recent, &more).status, StatusCode::OK, "{more}");
+        let outcome = outcome(&strong, &more);
+        assert_eq!(
+            (outcome.status, outcome.called),
+            (StatusCode::UNAUTHORIZED, false)
+        );
+        assert_eq!(
+            challenge(&outcome),
+            r#"Bearer realm="api", error="insufficient_user_authentication", acr_values="gold urn:mfa", max_age="300""#
+        );
+    }
+    for more in [
+        String::new(),
+        at("iat", NOW_S),
+        at("auth_time", NOW_S - 301),
+        at("auth_ms", NOW_MS - 300_001),
+    ] {
+        let outcome = outcome(&recent, &more);
+        assert_eq!(
+            (outcome.status, outcome.called),
+            (StatusCode::UNAUTHORIZED, false),
+            "{more}"
+        );
+        assert_eq!(
+            challenge(&outcome),
+            r#"Bearer realm="api", error="insufficient_user_authentication", max_age="300""#
+        );
+    }
+    let with = |acr: &str| at("auth_ms", NOW_MS) + &format!(r#","acr":"{acr}""#);
+    assert_eq!(outcome(&strong, &with("gold")).status, StatusCode::OK);
+    assert_eq!(outcome(&strong, &with("urn:mfa")).status, StatusCode::OK);
+    for acr in ["", "go", "gold urn:mfa", "GOLD", "golden"] {
+        assert_eq!(
+            outcome(&strong, &with(acr)).status,
+            StatusCode::UNAUTHORIZED,
+            "{acr}"
+        );
+    }
+    for values in ["", "a  b"] {
+        assert!(recent.clone().acr_values(values).is_err());
+    }
+    let misplaced = now(send(&recent, bearer(&signer.good())));
+    assert_eq!(misplaced.status, StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[test]
 fn r84_a_bound_token_is_no_bearer_token() {
     let signer = Signer::hs256();
     for cnf in [
@@ -318,7 +384,7 @@ fn stacked_layers_each_want_their_token() {
         .header("x-workload")
         .build()
         .unwrap();
-    let both = stack(layer(user.key()), outer.clone());
+    let both = stack(layer(user.key()), outer);
     let workload_token = workload.with(&claims_with("iss", Some(r#""https://mesh.example""#)));
     let outcome = now(send(
         &both,
@@ -764,6 +830,7 @@ fn promises_to_the_compiler() {
     fn shared<T: Send + Sync + Clone + std::fmt::Debug>() {}
     shared::<JwtVerifyLayer<NoClaims>>();
     shared::<RequireScopeLayer>();
+    shared::<StepUpLayer>();
     shared::<KeySetHandle>();
     shared::<KeySet>();
     shared::<JwtKey>();

@@ -1,0 +1,172 @@
+//! What both examples need: settings from the environment, two accounts, and the lines to try it with.
+
+// `pub` means "for the example" here: a program has no outside.
+#![allow(unreachable_pub)]
+
+use std::{
+    env,
+    error::Error,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+};
+
+use portcullis::{
+    ConfigError, KeyRing, Store,
+    session::{Login, SessionLayer},
+};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+/// Events of the crate on stderr; `RUST_LOG` chooses which.
+pub fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "portcullis=info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+}
+
+/// `BIND`, for instance `127.0.0.1:3001` for a second instance; port 0 is any free one.
+pub async fn listener() -> io::Result<TcpListener> {
+    TcpListener::bind(env::var("BIND").as_deref().unwrap_or("127.0.0.1:3000")).await
+}
+
+/// Redis at `REDIS_URL`, or the memory of this process. What is wrong with it is said before the first request.
+pub async fn store() -> Result<Store, Box<dyn Error>> {
+    let store = match env::var("REDIS_URL") {
+        // Lazily, so that the service starts while Redis is away, and serves sessions once Redis is there.
+        Ok(url) => Store::connect_lazy(&url)?,
+        Err(_) => Store::memory(),
+    };
+    match store.check().await {
+        Ok(findings) => findings.iter().for_each(|finding| eprintln!("{finding}")),
+        Err(error) => eprintln!("{error}; requests that need their session get 503 until it is"),
+    }
+    Ok(store)
+}
+
+/// The secret that signs the cookies, the same in all instances.
+pub fn keys() -> Result<KeyRing, ConfigError> {
+    match env::var_os("PORTCULLIS_SECRET") {
+        Some(_) => KeyRing::from_env("PORTCULLIS_SECRET"),
+        None => {
+            eprintln!("PORTCULLIS_SECRET is not set: a random secret signs the cookies");
+            KeyRing::insecure_development()
+        }
+    }
+}
+
+/// The default settings, except where there is no TLS: browsers send `__Host-` cookies over https only.
+pub fn sessions(
+    store: &Store,
+    keys: &KeyRing,
+    address: SocketAddr,
+) -> Result<SessionLayer, ConfigError> {
+    let mut sessions = SessionLayer::builder(store, keys);
+    if address.ip().is_loopback() {
+        eprintln!("plain http on a loopback address: the session cookie goes without Secure");
+        sessions = sessions.insecure_plain_http();
+    } else {
+        eprintln!("the session cookie is Secure: browsers need https, put TLS in front");
+    }
+    sessions.build()
+}
+
+/// Name, password, and the tenant that the account belongs to, if any.
+const ACCOUNTS: [(&str, &str, &str); 2] =
+    [("alice", "wonderland", ""), ("bob", "builder", "builders")];
+
+/// The body of `POST /login`.
+#[derive(Deserialize)]
+pub struct Credentials {
+    username: String,
+    password: String,
+}
+
+impl Credentials {
+    /// Whom to sign in, if the password is right. A real service stores no passwords: it keeps what a library for
+    /// password hashing (Argon2id) made of them, and lets that library compare.
+    pub fn check(&self) -> Option<Login> {
+        let account = ACCOUNTS.iter().find(|(name, ..)| *name == self.username);
+        let &(name, _, tenant) = account.filter(|(_, password, _)| *password == self.password)?;
+        Some(Login::new(name).tenant(tenant))
+    }
+}
+
+/// The body of `POST /set`.
+#[derive(Deserialize)]
+pub struct Write {
+    pub key: Key,
+    pub value: serde_json::Value,
+    #[serde(default)]
+    pub delay_ms: u64,
+}
+
+/// The longest a client may let a write take.
+pub const LONGEST_DELAY_MS: u64 = 10_000;
+
+/// The name of a field. It comes from a client, so its length is checked while the body is read.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub struct Key(pub String);
+
+impl TryFrom<String> for Key {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        match name.len() {
+            1..=64 => Ok(Self(name)),
+            _ => Err("a key has 1 to 64 bytes"),
+        }
+    }
+}
+
+/// Ctrl-C, or the signal by which an orchestrator asks a service to end.
+pub async fn asked_to_end() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = tokio::signal::ctrl_c() => return,
+            }
+        }
+    }
+    // Without a handler for Ctrl-C the system ends the process; there is nothing to wait for then.
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Prints where the service is and the lines that try everything: a shell script.
+#[allow(clippy::print_stdout)]
+pub fn announce(address: SocketAddr) {
+    let url = format!("http://{address}");
+    let curl = "curl -i -w '\\n' -c jar -b jar";
+    let json = "-H 'content-type: application/json'";
+    println!("listening on {url}");
+    println!(
+        r#"
+# The cookies are kept in a file named jar. A visitor, then a user:
+{curl} {url}/counter
+{curl} {url}/me
+{curl} {url}/login {json} -d '{{"username":"alice","password":"wonderland"}}'
+{curl} {url}/me
+{curl} {url}/counter
+{curl} {url}/set {json} -d '{{"key":"colour","value":"red"}}'
+{curl} '{url}/get?key=colour'
+# A write that takes two seconds, and a logout that overtakes it: the session stays ended, although the slow curl puts
+# the old cookie back into the jar.
+{curl} {url}/set {json} -d '{{"key":"colour","value":"blue","delay_ms":2000}}' & sleep 1
+{curl} -X POST {url}/logout
+wait
+{curl} {url}/me
+# Ends the sessions of a user on all devices; signing in again works at once.
+{curl} {url}/login -d 'username=bob&password=builder'
+{curl} -X POST {url}/logout-everywhere
+{curl} {url}/healthz
+# A second instance beside this one takes the same cookies if both have the same REDIS_URL and PORTCULLIS_SECRET:
+#   BIND=127.0.0.1:3001 REDIS_URL=redis://127.0.0.1 PORTCULLIS_SECRET=... cargo run --example axum"#
+    );
+}

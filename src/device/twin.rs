@@ -1,0 +1,149 @@
+//! The Rust half of `devices.lua`.
+
+use super::{
+    HASH_CHARS, Index, Names,
+    index::{authenticated, session_hash},
+};
+use crate::{
+    cutoff,
+    store::{Arg, Fault, Key, Memory, Value},
+};
+
+pub(super) fn devices(
+    memory: &mut Memory,
+    now: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let ([zset, hash, ahead, cutoffs @ ..], [what, sid, kept, names @ ..]) = (keys, args) else {
+        return Err(Fault::Corrupt);
+    };
+    let (index, names, sid) = (Index { zset, hash }, Names::read(names)?, sid.bytes());
+    index.trim(memory, now)?;
+    match what.bytes().as_ref() {
+        b"list" => list(memory, &index, &names, cutoffs),
+        b"one" => {
+            let was = memory.sorted_score(zset, &sid)?.is_some();
+            index.kill(memory, now, &sid, &names, Some("revoked"))?;
+            Ok(Value::Int(i64::from(was)))
+        }
+        what => {
+            let user_cutoff = cutoffs.first().ok_or(Fault::Corrupt)?;
+            let current = (what == b"others").then_some(&*sid);
+            let old = cutoff::read(memory, user_cutoff)?.map_or(0, |old| old + 1);
+            let latest = cutoff::read(memory, ahead)?.unwrap_or(0);
+            let raised = now.max(old).max(latest);
+            let kept = kept.int()?;
+            keep(memory, user_cutoff, raised, kept)?;
+            let ended = end_all_but(memory, now, &index, &names, current)?;
+            if let Some(current) = current {
+                keep(memory, ahead, latest.max(raised + 1), kept)?;
+                take_past(memory, &index, &names, current, raised + 1)?;
+            }
+            Ok(Value::List(vec![
+                Value::int(ended),
+                Value::bytes(raised.to_string()),
+            ]))
+        }
+    }
+}
+
+fn keep(memory: &mut Memory, key: &Key, moment: u64, kept: u64) -> Result<(), Fault> {
+    memory.set(key, moment.to_string().into_bytes(), Some(moment + kept))
+}
+
+fn end_all_but(
+    memory: &mut Memory,
+    now: u64,
+    index: &Index<'_>,
+    names: &Names,
+    current: Option<&[u8]>,
+) -> Result<u64, Fault> {
+    let mut ended = 0;
+    for (sid, _) in memory.sorted_range(index.zset)? {
+        if current != Some(&*sid) {
+            index.kill(memory, now, &sid, names, Some("revoked"))?;
+            ended += 1;
+        }
+    }
+    Ok(ended)
+}
+
+/// Takes the current device past a cutoff.
+fn take_past(
+    memory: &mut Memory,
+    index: &Index<'_>,
+    names: &Names,
+    sid: &[u8],
+    auth: u64,
+) -> Result<(), Fault> {
+    let auth = format!("{auth:015}");
+    let family = names.family_of(sid);
+    if memory.exists(&family) {
+        memory.hash_set(&family, b"auth", auth.as_bytes())?;
+    }
+    let meta = index.meta(memory, sid)?;
+    if let Some(meta) = &meta {
+        let end = HASH_CHARS + auth.len();
+        let rest = meta.get(end..).unwrap_or_default();
+        let meta = [&meta[..HASH_CHARS.min(meta.len())], auth.as_bytes(), rest].concat();
+        memory.hash_set(index.hash, sid, &meta)?;
+    }
+    let Some(hash) = meta.as_deref().and_then(session_hash) else {
+        return Ok(());
+    };
+    let key = names.session_at(hash);
+    let record = memory.get(&key)?.map(<[u8]>::to_vec);
+    if let Some(mut record) = record.filter(|record| record.first() == Some(&b'1')) {
+        record[26..41].copy_from_slice(auth.as_bytes());
+        let expires = memory.expires(&key);
+        memory.set(&key, record, expires)?;
+    }
+    Ok(())
+}
+
+fn list(
+    memory: &mut Memory,
+    index: &Index<'_>,
+    names: &Names,
+    cutoffs: &[Key],
+) -> Result<Value, Fault> {
+    let cutoff = cutoff::largest(memory, cutoffs)?;
+    let mut reply = Vec::new();
+    for (sid, _) in memory.sorted_range(index.zset)? {
+        let meta = index.meta(memory, &sid)?.unwrap_or_default();
+        match last_use(memory, names, &sid, &meta)? {
+            Some(seen) if cutoff.is_none_or(|cutoff| authenticated(&meta) > cutoff) => {
+                let about = meta.get(HASH_CHARS..).unwrap_or_default().to_vec();
+                let seen = Value::bytes(seen.to_string());
+                reply.push(Value::List(vec![
+                    Value::Bytes(sid),
+                    seen,
+                    Value::Bytes(about),
+                ]));
+            }
+            _ => index.remove(memory, &sid)?,
+        }
+    }
+    Ok(Value::List(reply))
+}
+
+fn last_use(memory: &Memory, names: &Names, sid: &[u8], meta: &[u8]) -> Result<Option<u64>, Fault> {
+    let number = |text: &[u8]| {
+        std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok())
+    };
+    let family: Option<u64> = memory
+        .hash_get(&names.family_of(sid), b"rot")?
+        .and_then(number);
+    let Some(hash) = session_hash(meta) else {
+        return Ok(family);
+    };
+    let record = memory.get(&names.session_at(hash))?;
+    let session = record
+        .filter(|record| record.first() == Some(&b'1'))
+        .and_then(|record| record.get(41..56))
+        .and_then(number);
+    Ok(family.max(session))
+}

@@ -1,0 +1,118 @@
+//! Who signs in, and what the family is bound to.
+
+use std::fmt;
+
+/// What an application says about a login for which it wants tokens.
+///
+/// ```
+/// use portcullis::refresh::RefreshLogin;
+///
+/// let login = RefreshLogin::new("alice").client("web").scope("orders:read orders:write").device("Firefox on Linux");
+/// # let _ = login;
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct RefreshLogin {
+    pub(super) user: String,
+    pub(super) tenant: String,
+    pub(super) client: String,
+    pub(super) scope: String,
+    pub(super) resource: String,
+    pub(super) sid: Option<String>,
+    pub(super) auth_ms: u64,
+    device: [Option<String>; 3],
+}
+
+/// Longer texts about a device are cut: they come from clients.
+const LONGEST_TEXT: usize = 256;
+
+impl RefreshLogin {
+    /// A login of this user, now.
+    pub fn new(user: impl Into<String>) -> Self {
+        Self {
+            user: user.into(),
+            tenant: String::new(),
+            client: String::new(),
+            scope: String::new(),
+            resource: String::new(),
+            sid: None,
+            auth_ms: 0,
+            device: [None, None, None],
+        }
+    }
+
+    /// The tenant the user belongs to, for services that have tenants.
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = tenant.into();
+        self
+    }
+
+    /// The client the tokens are for; no other can use them (RFC 9700 §4.14.2).
+    pub fn client(mut self, client: impl Into<String>) -> Self {
+        self.client = client.into();
+        self
+    }
+
+    /// What the tokens allow, separated by spaces. A refresh can narrow it and never widen it.
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = scope.into();
+        self
+    }
+
+    /// The resources the tokens are for, separated by spaces (RFC 8707).
+    pub fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.resource = resource.into();
+        self
+    }
+
+    /// The session that the tokens belong to: its `sid`, and when its user authenticated. Both are one device, and end
+    /// together. Take them from [`User`](crate::session::User).
+    pub fn of_session(mut self, sid: impl Into<String>, auth_ms: u64) -> Self {
+        self.sid = Some(sid.into());
+        self.auth_ms = auth_ms;
+        self
+    }
+
+    /// A name for the device, for the user's list of devices. Cut to 256 bytes.
+    pub fn device(mut self, name: impl Into<String>) -> Self {
+        self.device[0] = Some(cut(name.into()));
+        self
+    }
+
+    /// The address the login came from, for the user's list of devices.
+    pub fn ip(mut self, ip: impl fmt::Display) -> Self {
+        self.device[1] = Some(cut(ip.to_string()));
+        self
+    }
+
+    /// The `User-Agent` of the login, for the user's list of devices. Cut to 256 bytes.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.device[2] = Some(cut(user_agent.into()));
+        self
+    }
+
+    /// What the device index is to know, as JSON.
+    pub(super) fn about(&self) -> String {
+        let names = ["name", "ip", "ua"].into_iter().zip(&self.device);
+        let known = names.filter_map(|(name, text)| Some((name.to_owned(), text.clone()?.into())));
+        serde_json::Value::Object(known.collect()).to_string()
+    }
+}
+
+fn cut(mut text: String) -> String {
+    let end = (0..=LONGEST_TEXT.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
+    text
+}
+
+// The user is personal data.
+impl fmt::Debug for RefreshLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshLogin")
+            .field("client", &self.client)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,254 @@
+//! What a rotation asks the store, and what the replies mean.
+
+use super::{
+    token::{Family, Token},
+    twins,
+};
+use crate::{
+    cutoff,
+    device::{self, Names},
+    store::{Arg, Call, Key, Operation, Store, StoreError, StoreErrorKind, Value},
+};
+
+static ISSUE: Operation = Operation::script(
+    "refresh.issue",
+    &[cutoff::LUA, device::LUA, include_str!("issue.lua")],
+    twins::issue,
+);
+static ROTATE: Operation = Operation::script(
+    "refresh.rotate",
+    &[cutoff::LUA, device::LUA, include_str!("rotate.lua")],
+    twins::rotate,
+);
+
+pub(super) const ALL: [&Operation; 2] = [&ISSUE, &ROTATE];
+
+fn cutoffs(store: &Store, family: &Family) -> Vec<Key> {
+    let namespace = store.namespace();
+    let mut keys = vec![
+        cutoff::user_key(namespace, &family.tag()),
+        cutoff::global_key(namespace),
+    ];
+    keys.extend(
+        family
+            .tenant()
+            .map(|tenant| cutoff::tenant_key(namespace, &tenant)),
+    );
+    keys
+}
+
+fn family_keys(store: &Store, family: &Family) -> Vec<Key> {
+    let tag = family.tag();
+    let [zset, hash] = device::keys(store.namespace(), &tag);
+    vec![
+        store.namespace().tagged("refresh", &tag, &family.sid()),
+        zset,
+        hash,
+    ]
+}
+
+/// What a new family is bound to.
+pub(super) struct NewFamily<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) user: &'a str,
+    pub(super) client: &'a str,
+    pub(super) scope: &'a str,
+    pub(super) resource: &'a str,
+    pub(super) idle_ms: u64,
+    pub(super) absolute_ms: u64,
+    /// 0 is now.
+    pub(super) auth_ms: u64,
+    pub(super) about: &'a str,
+    pub(super) ahead_kept: u64,
+    pub(super) most_devices: u64,
+    pub(super) evict: bool,
+}
+
+pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFamily<'_>) -> Call {
+    let family = &token.family;
+    let mut keys = family_keys(store, family);
+    keys.push(cutoff::latest_key(store.namespace()));
+    keys.extend(cutoffs(store, family));
+    let mut args: Vec<Arg> = vec![
+        token.hash().into(),
+        hex(key_id).into(),
+        family.epoch().into(),
+        new.tenant.to_owned().into(),
+        new.user.to_owned().into(),
+        family.sid().into(),
+        new.client.to_owned().into(),
+        new.scope.to_owned().into(),
+        new.resource.to_owned().into(),
+        new.idle_ms.into(),
+        new.absolute_ms.into(),
+        new.auth_ms.into(),
+        new.about.to_owned().into(),
+        new.ahead_kept.into(),
+        new.most_devices.into(),
+        new.evict.into(),
+    ];
+    Names::new(store, &family.tag()).append_to(&mut args);
+    Call::new(&ISSUE, keys, args)
+}
+
+/// What became of an issue.
+pub(super) enum Issued {
+    Done { auth_ms: u64, ends_ms: u64 },
+    Cut,
+    Full,
+}
+
+pub(super) fn issued(reply: Value) -> Result<Issued, StoreError> {
+    let mut words = words(reply)?.into_iter();
+    match words.next().as_deref() {
+        Some("ok") => Ok(Issued::Done {
+            auth_ms: number(words.next())?,
+            ends_ms: number(words.next())?,
+        }),
+        Some("cut") => Ok(Issued::Cut),
+        Some("full") => Ok(Issued::Full),
+        _ => Err(corrupt()),
+    }
+}
+
+/// What a client asks beside presenting its token.
+pub(super) struct Asked<'a> {
+    pub(super) client: &'a str,
+    pub(super) scope: &'a str,
+    pub(super) resource: &'a str,
+    pub(super) grace_ms: u64,
+}
+
+pub(super) fn rotate(
+    store: &Store,
+    token: &Token,
+    successor: &Token,
+    nonce: &str,
+    key_id: [u8; 4],
+    asked: &Asked<'_>,
+) -> Call {
+    let family = &token.family;
+    let mut keys = family_keys(store, family);
+    keys.extend(cutoffs(store, family));
+    let mut args: Vec<Arg> = vec![
+        family.epoch().into(),
+        token.hash().into(),
+        token.generation.into(),
+        successor.hash().into(),
+        nonce.to_owned().into(),
+        hex(key_id).into(),
+        asked.grace_ms.into(),
+        asked.client.to_owned().into(),
+        asked.scope.to_owned().into(),
+        asked.resource.to_owned().into(),
+        family.sid().into(),
+    ];
+    Names::new(store, &family.tag()).append_to(&mut args);
+    Call::new(&ROTATE, keys, args)
+}
+
+/// What the store decided about a presented token.
+pub(super) enum Rotated {
+    /// It stays or becomes good: whose it is, and how its successor is derived.
+    Good {
+        how: How,
+        nonce: String,
+        key_id: [u8; 4],
+        of: Owner,
+    },
+    Reused,
+    Unknown,
+    Expired,
+    /// The device was signed out, and why.
+    Ended(String),
+    Client,
+    Scope,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Rotated,
+    /// As rotated, from a generation that the store had lost.
+    Rolled,
+    Replayed,
+    Current,
+}
+
+/// What a family is bound to.
+pub(super) struct Owner {
+    pub(super) auth_ms: u64,
+    pub(super) ends_ms: u64,
+    pub(super) tenant: String,
+    pub(super) user: String,
+    pub(super) client: String,
+    pub(super) scope: String,
+}
+
+pub(super) fn rotated(reply: Value) -> Result<Rotated, StoreError> {
+    let words = words(reply)?;
+    let mut rest = words.iter().skip(1);
+    let how = match words.first().map(String::as_str) {
+        Some("rotated") => How::Rotated,
+        Some("rolled") => How::Rolled,
+        Some("replayed") => How::Replayed,
+        Some("current") => How::Current,
+        Some("reused") => return Ok(Rotated::Reused),
+        Some("unknown") => return Ok(Rotated::Unknown),
+        Some("expired") => return Ok(Rotated::Expired),
+        Some("cut") => return Ok(Rotated::Ended("revoked".to_owned())),
+        Some("ended") => return Ok(Rotated::Ended(rest.next().cloned().unwrap_or_default())),
+        Some("client") => return Ok(Rotated::Client),
+        Some("scope" | "resource") => return Ok(Rotated::Scope),
+        _ => return Err(corrupt()),
+    };
+    let nonce = rest.next().cloned().ok_or_else(corrupt)?;
+    let key_id = rest
+        .next()
+        .and_then(|text| unhex(text))
+        .ok_or_else(corrupt)?;
+    let of = owner(&words)?;
+    Ok(Rotated::Good {
+        how,
+        nonce,
+        key_id,
+        of,
+    })
+}
+
+fn owner(words: &[String]) -> Result<Owner, StoreError> {
+    let [_, _, _, auth, ends, tenant, user, client, scope, ..] = words else {
+        return Err(corrupt());
+    };
+    Ok(Owner {
+        auth_ms: number(Some(auth.clone()))?,
+        ends_ms: number(Some(ends.clone()))?,
+        tenant: tenant.clone(),
+        user: user.clone(),
+        client: client.clone(),
+        scope: scope.clone(),
+    })
+}
+
+fn words(reply: Value) -> Result<Vec<String>, StoreError> {
+    let word = |value| match value {
+        Value::Bytes(bytes) => String::from_utf8(bytes).map_err(|_| corrupt()),
+        _ => Err(corrupt()),
+    };
+    reply.into_list()?.into_iter().map(word).collect()
+}
+
+fn number(word: Option<String>) -> Result<u64, StoreError> {
+    word.and_then(|word| word.parse().ok()).ok_or_else(corrupt)
+}
+
+fn corrupt() -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt)
+}
+
+fn hex(key_id: [u8; 4]) -> String {
+    format!("{:08x}", u32::from_be_bytes(key_id))
+}
+
+fn unhex(text: &str) -> Option<[u8; 4]> {
+    (text.len() == 8).then(|| u32::from_str_radix(text, 16).ok().map(u32::to_be_bytes))?
+}

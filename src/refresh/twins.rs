@@ -1,0 +1,255 @@
+//! The Rust halves of `issue.lua` and `rotate.lua`, step by step.
+
+use crate::{
+    cutoff,
+    device::{Index, Names, Room},
+    store::{Arg, Fault, Key, Memory, Value},
+};
+
+const NO_SESSION: [u8; 43] = [b'-'; 43];
+
+fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
+    args.get(at).ok_or(Fault::Corrupt)
+}
+
+fn reply(words: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Value {
+    Value::List(words.into_iter().map(Value::bytes).collect())
+}
+
+/// `issue.lua`
+pub(super) fn issue(
+    memory: &mut Memory,
+    now: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let [family, zset, hash, ahead, cutoffs @ ..] = keys else {
+        return Err(Fault::Corrupt);
+    };
+    let cutoff = cutoff::largest(memory, cutoffs)?;
+    let sid = arg(args, 5)?.bytes();
+    let listed = memory.sorted_score(zset, &sid)?.is_some();
+    let auth = match arg(args, 11)?.int()? {
+        0 => cutoff.map_or(now, |cutoff| now.max(cutoff + 1)),
+        auth if !listed || cutoff.is_some_and(|cutoff| auth <= cutoff) => {
+            return Ok(reply(["cut"]));
+        }
+        auth => auth,
+    };
+    let room = Room {
+        limit: arg(args, 14)?.int()?,
+        evict: arg(args, 15)?.int()? == 1,
+        names: &Names::read(args.get(16..20).ok_or(Fault::Corrupt)?)?,
+        cutoff,
+    };
+    let index = Index { zset, hash };
+    if !index.admit(memory, now, &sid, &room)? {
+        return Ok(reply(["full"]));
+    }
+    let absolute = now + arg(args, 10)?.int()?;
+    let expires = absolute.min(now + arg(args, 9)?.int()?);
+    memory.delete(family);
+    for (name, at) in [
+        ("cur", 0),
+        ("kid", 1),
+        ("epoch", 2),
+        ("tenant", 3),
+        ("user", 4),
+        ("client", 6),
+        ("scope", 7),
+        ("resource", 8),
+        ("idle", 9),
+    ] {
+        memory.hash_set(family, name.as_bytes(), &arg(args, at)?.bytes())?;
+    }
+    for (name, value) in [("abs", absolute), ("auth", auth), ("rot", now), ("gen", 0)] {
+        memory.hash_set(family, name.as_bytes(), value.to_string().as_bytes())?;
+    }
+    memory.expire_at(family, expires);
+    let known = index.meta(memory, &sid)?;
+    let session = known
+        .as_deref()
+        .and_then(|meta| meta.get(..43))
+        .unwrap_or(&NO_SESSION);
+    let meta = [
+        session,
+        format!("{auth:015}").as_bytes(),
+        &arg(args, 12)?.bytes(),
+    ]
+    .concat();
+    index.put(memory, &sid, expires, &meta)?;
+    cutoff::note_latest(memory, ahead, auth, arg(args, 13)?.int()?)?;
+    Ok(reply([
+        "ok".to_owned(),
+        auth.to_string(),
+        absolute.to_string(),
+    ]))
+}
+
+/// A family as it is stored.
+struct Stored<'a> {
+    memory: &'a Memory,
+    key: &'a Key,
+}
+
+impl Stored<'_> {
+    fn text(&self, name: &str) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(self
+            .memory
+            .hash_get(self.key, name.as_bytes())?
+            .map(<[u8]>::to_vec))
+    }
+
+    fn number(&self, name: &str) -> Result<u64, Fault> {
+        let text = self.text(name)?.ok_or(Fault::Corrupt)?;
+        let number = std::str::from_utf8(&text)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        number.ok_or(Fault::Corrupt)
+    }
+
+    fn is(&self, name: &str, value: &[u8]) -> Result<bool, Fault> {
+        Ok(self.text(name)?.as_deref() == Some(value))
+    }
+
+    fn good(&self, what: &str, nonce: &[u8], kid: &[u8]) -> Result<Value, Fault> {
+        let mut words = vec![what.as_bytes().to_vec(), nonce.to_vec(), kid.to_vec()];
+        for name in [
+            "auth", "abs", "tenant", "user", "client", "scope", "resource",
+        ] {
+            words.push(self.text(name)?.unwrap_or_default());
+        }
+        Ok(reply(words))
+    }
+}
+
+/// What `rotate.lua` finds out before it writes anything.
+enum Verdict {
+    Say(Value),
+    /// The family ends, and this is said.
+    Kill(Value),
+    Rotate {
+        rolled: bool,
+    },
+}
+
+/// `rotate.lua`
+pub(super) fn rotate(
+    memory: &mut Memory,
+    now: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let [family, zset, hash, cutoffs @ ..] = keys else {
+        return Err(Fault::Corrupt);
+    };
+    let sid = arg(args, 10)?.bytes();
+    let index = Index { zset, hash };
+    match verdict(memory, now, family, cutoffs, args)? {
+        Verdict::Say(value) => Ok(value),
+        Verdict::Kill(value) => {
+            let names = Names::read(args.get(11..15).ok_or(Fault::Corrupt)?)?;
+            index.kill(memory, now, &sid, &names, Some("revoked"))?;
+            Ok(value)
+        }
+        Verdict::Rotate { rolled } => {
+            let (expires, generation) = {
+                let stored = Stored {
+                    memory,
+                    key: family,
+                };
+                let expires = stored.number("abs")?.min(now + stored.number("idle")?);
+                (expires, arg(args, 2)?.int()? + 1)
+            };
+            for (name, at) in [("prev", 1), ("cur", 3), ("nonce", 4), ("kid", 5)] {
+                memory.hash_set(family, name.as_bytes(), &arg(args, at)?.bytes())?;
+            }
+            for (name, value) in [("gen", generation), ("rot", now)] {
+                memory.hash_set(family, name.as_bytes(), value.to_string().as_bytes())?;
+            }
+            memory.expire_at(family, expires);
+            index.touch(memory, &sid, expires)?;
+            let what = if rolled { "rolled" } else { "rotated" };
+            Stored {
+                memory,
+                key: family,
+            }
+            .good(what, &arg(args, 4)?.bytes(), &arg(args, 5)?.bytes())
+        }
+    }
+}
+
+fn verdict(
+    memory: &Memory,
+    now: u64,
+    family: &Key,
+    cutoffs: &[Key],
+    args: &[Arg],
+) -> Result<Verdict, Fault> {
+    let stored = Stored {
+        memory,
+        key: family,
+    };
+    let say = |word: &str| Ok(Verdict::Say(reply([word])));
+    if let Some(why) = stored.text("ended")? {
+        return Ok(Verdict::Say(reply([b"ended".to_vec(), why])));
+    }
+    if stored.text("cur")?.is_none() || !stored.is("epoch", &arg(args, 0)?.bytes())? {
+        return say("unknown");
+    }
+    let rotated = stored.number("rot")?;
+    if now >= stored.number("abs")? || now >= rotated + stored.number("idle")? {
+        return say("expired");
+    }
+    if cutoff::largest(memory, cutoffs)? >= Some(stored.number("auth")?) {
+        return Ok(Verdict::Kill(reply(["cut"])));
+    }
+    if !stored.is("client", &arg(args, 7)?.bytes())? {
+        return say("client");
+    }
+    for (name, at) in [("scope", 8), ("resource", 9)] {
+        if !within(
+            &arg(args, at)?.bytes(),
+            &stored.text(name)?.unwrap_or_default(),
+        ) {
+            return say(name);
+        }
+    }
+    of_token(&stored, now.saturating_sub(rotated), args)
+}
+
+/// Which of the family's tokens this is.
+fn of_token(stored: &Stored<'_>, age: u64, args: &[Arg]) -> Result<Verdict, Fault> {
+    let (hash, generation) = (arg(args, 1)?.bytes(), arg(args, 2)?.int()?);
+    let (current, grace) = (stored.number("gen")?, arg(args, 6)?.int()?);
+    let kid = stored.text("kid")?.unwrap_or_default();
+    if generation + 1 == current && stored.is("prev", &hash)? {
+        let nonce = stored.text("nonce")?.unwrap_or_default();
+        if *nonce == *arg(args, 4)?.bytes() || age < grace {
+            return Ok(Verdict::Say(stored.good("replayed", &nonce, &kid)?));
+        }
+    }
+    let is_current = generation == current && stored.is("cur", &hash)?;
+    if is_current && current > 0 && age < grace {
+        return Ok(Verdict::Say(stored.good("current", b"", &kid)?));
+    }
+    if is_current || generation > current {
+        return Ok(Verdict::Rotate {
+            rolled: generation > current,
+        });
+    }
+    Ok(Verdict::Kill(stored.good("reused", b"", b"")?))
+}
+
+/// Whether every word asked for is among those granted.
+fn within(asked: &[u8], granted: &[u8]) -> bool {
+    let words = |text: &[u8]| -> Vec<Vec<u8>> {
+        let parts = text.split(u8::is_ascii_whitespace);
+        parts
+            .filter(|word| !word.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect()
+    };
+    let granted = words(granted);
+    words(asked).iter().all(|word| granted.contains(word))
+}
