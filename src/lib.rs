@@ -110,6 +110,7 @@ pub mod endpoint;
 pub mod frameworks;
 #[cfg(feature = "jwt")]
 pub mod jwt;
+pub mod near;
 pub mod peer;
 #[cfg(feature = "refresh")]
 pub mod refresh;

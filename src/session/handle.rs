@@ -18,7 +18,10 @@ use super::{
     state::State,
     writing::Unsent,
 };
-use crate::store::{Call, Replies, Rider, StoreError};
+use crate::{
+    near,
+    store::{Call, Replies, Rider, StoreError},
+};
 
 /// The session of a request: found in the request's extensions behind [`SessionLayer`](super::SessionLayer).
 ///
@@ -215,7 +218,7 @@ impl Session {
         let reply = config.store.run(question.call).await?;
         self.0.absorb(
             &question.id,
-            loaded(reply, &question.id)?,
+            loaded(reply, &question.id, near::of(&config.store))?,
             question.asked_at,
         );
         Ok(())
@@ -323,7 +326,7 @@ impl Rider for Inner {
         };
         if let (Some(id), Ok(mut replies)) = (id, replies)
             && let Some(Ok(reply)) = replies.pop()
-            && let Ok(loaded) = loaded(reply, &id)
+            && let Ok(loaded) = loaded(reply, &id, near::of(&self.config.store))
         {
             self.absorb(&id, loaded, asked_at);
         }

@@ -16,6 +16,7 @@ use crate::{
     error::ConfigError,
     gate::Gated,
     keyring::{KeyRing, MacKeys, Purpose},
+    near,
     recent::Recent,
     refuse::DefaultRefuse,
     store::{Call, Store},
@@ -157,10 +158,16 @@ impl Config {
     /// The cheapest question that still records the use when that is due.
     pub(super) fn load_call(&self, id: &SessionId, now: u64) -> Call {
         let never_due = self.life.idle.is_none() && self.remembered.idle.is_none();
-        if never_due || self.memo.is_fresh(&id.random(), now, self.touch_interval) {
-            self.place(id).read()
-        } else {
-            self.place(id).load(self.touch_interval)
+        if !never_due && !self.memo.is_fresh(&id.random(), now, self.touch_interval) {
+            return self.place(id).load(self.touch_interval);
+        }
+        match near::of(&self.store) {
+            Some(near) if ops::knows_cutoffs(&near.view(), id) => self.place(id).read_alone(),
+            Some(near) => {
+                near.fell_back();
+                self.place(id).read()
+            }
+            None => self.place(id).read(),
         }
     }
 }

@@ -24,6 +24,7 @@ mod jwt_layer;
 mod jwt_random;
 mod means;
 mod means_tests;
+mod near;
 mod processes;
 mod refresh;
 mod refusals;
