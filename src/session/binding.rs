@@ -10,10 +10,7 @@ use std::net::IpAddr;
 
 use http::{header::USER_AGENT, request};
 
-use super::{
-    layer::{Config, SessionLayerBuilder},
-    record::Record,
-};
+use super::{config::Config, layer::SessionLayerBuilder, record::Record};
 use crate::{
     error::ConfigError,
     keyring::MacKeys,

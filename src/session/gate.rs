@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL, request, response};
 
 use super::{
+    config::{Config, OnGone},
     handle::{SaveOutcome, Session},
     id::SessionId,
-    layer::{Config, OnGone},
     state::CookieTask,
 };
 use crate::{

@@ -9,9 +9,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     binding::{FIELD, Looks, OnMismatch, RESERVED, is_foreign},
+    config::Config,
     error::{SessionError, SessionErrorKind},
     id::SessionId,
-    layer::Config,
     login::User,
     ops::{Ended, Loaded, loaded},
     record::Header,

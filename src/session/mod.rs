@@ -43,6 +43,7 @@
 //! - `SameSite` limits damage and is no protection against CSRF.
 
 mod binding;
+mod config;
 #[cfg(feature = "csrf")]
 mod csrf;
 mod error;
@@ -62,12 +63,13 @@ pub use binding::OnMismatch;
 #[cfg(test)]
 mod tests;
 
+pub use config::{OnGone, OnLimit};
 #[cfg(feature = "csrf")]
 pub(crate) use csrf::{CsrfAfter, CsrfBinding, CsrfPlace};
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
-pub use layer::{OnGone, OnLimit, SessionLayer, SessionLayerBuilder};
+pub use layer::{SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
 pub use ops::Ended;
 pub use require::{RequireFreshLoginLayer, RequireGate, RequireLayer, RequireLoginLayer, View};

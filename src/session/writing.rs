@@ -2,10 +2,10 @@
 
 use super::{
     binding::FIELD,
+    config::OnLimit,
     error::{SessionError, SessionErrorKind},
     handle::{Inner, LONGEST_NAME, SaveOutcome, Session, check_name, user_of},
     id::SessionId,
-    layer::OnLimit,
     login::{Login, User},
     ops::{Changes, Ended, NewUser, Written, written},
     record::Header,

@@ -4,6 +4,8 @@
 
 // Tests name their invariants by failing; a panic with a line number is the report that is wanted here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Figures that a test measures are printed with it.
+#![allow(clippy::print_stdout)]
 // A binary has no outside: `pub` in here means "for the other modules of the tests".
 #![allow(unreachable_pub, missing_docs, missing_debug_implementations)]
 
