@@ -33,7 +33,7 @@ const WRITE_PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn keep<D: Dial>(replica: Arc<Replica>, dial: D) {
     let mut pause = Duration::ZERO;
     loop {
-        sleep(jittered(pause)).await;
+        sleep(jittered(pause, dial.random())).await;
         let number = replica.lease.begin();
         let end = serve(&replica, &dial, number).await;
         let was_loaded = replica.lease.is_loaded();
@@ -325,7 +325,6 @@ fn moment(text: &[u8]) -> Option<u64> {
 }
 
 /// Between three and five quarters of `pause`, so that nodes do not knock in step.
-fn jittered(pause: Duration) -> Duration {
-    let random = crate::secret::random_bytes::<1>().map_or(128, |[byte]| byte);
+fn jittered(pause: Duration, random: u8) -> Duration {
     pause * (192 + u32::from(random) / 2) / 256
 }

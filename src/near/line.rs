@@ -24,6 +24,9 @@ pub(super) trait Dial: Send + Sync + 'static {
         replica: &Arc<Replica>,
         number: u64,
     ) -> impl Future<Output = Result<Self::Line, Failed>> + Send;
+
+    /// What pauses are jittered by.
+    fn random(&self) -> u8;
 }
 
 /// An open line.
@@ -128,6 +131,10 @@ impl Dial for Wire {
             Some(_) => Ok(line),
             None => Err(Failed::Lost),
         }
+    }
+
+    fn random(&self) -> u8 {
+        crate::secret::random_bytes::<1>().map_or(128, |[byte]| byte)
     }
 }
 

@@ -11,6 +11,8 @@ mod names;
 mod own;
 mod replica;
 mod set;
+#[cfg(test)]
+mod tests;
 
 pub use handle::{Near, NearBuilder, NearState, NearStatus};
 
