@@ -20,6 +20,9 @@ enum Source {
     System,
     #[cfg(any(test, feature = "test-util"))]
     Settable(Arc<AtomicU64>),
+    /// The system's clock, this many milliseconds ahead.
+    #[cfg(any(test, feature = "test-util"))]
+    Ahead(Arc<AtomicU64>),
 }
 
 impl Clock {
@@ -56,18 +59,42 @@ impl Clock {
         now.fetch_add(millis(by), Ordering::SeqCst);
     }
 
+    /// The same clock, made so that [`skip`](Self::skip) works; shared by clones from here on.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn skippable(self) -> Self {
+        match self.0 {
+            Source::System => Self(Source::Ahead(Arc::default())),
+            _ => self,
+        }
+    }
+
+    /// Moves a clock ahead, also one that goes on by itself.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn skip(&self, by: Duration) {
+        match &self.0 {
+            Source::System => panic!("made skippable before"),
+            Source::Settable(at) | Source::Ahead(at) => at.fetch_add(millis(by), Ordering::SeqCst),
+        };
+    }
+
     /// Milliseconds since the Unix epoch.
     #[must_use]
     pub fn now_millis(&self) -> u64 {
         match &self.0 {
-            // A system clock before 1970 reads as 0: everything with an expiry is then in the future, nothing panics.
-            Source::System => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, millis),
+            Source::System => system_millis(),
             #[cfg(any(test, feature = "test-util"))]
             Source::Settable(now) => now.load(Ordering::SeqCst),
+            #[cfg(any(test, feature = "test-util"))]
+            Source::Ahead(by) => system_millis() + by.load(Ordering::SeqCst),
         }
     }
+}
+
+/// A system clock before 1970 reads as 0: everything with an expiry is then in the future, nothing panics.
+fn system_millis() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, millis)
 }
 
 /// A duration in whole milliseconds, saturating.

@@ -13,7 +13,7 @@ use std::{borrow::Cow, error::Error, fmt, time::Duration};
 use cookie::{Cookie, CookieBuilder};
 use http::{
     HeaderMap, HeaderValue,
-    header::{COOKIE, SET_COOKIE},
+    header::{COOKIE, SET_COOKIE, VARY},
 };
 use time::OffsetDateTime;
 
@@ -319,6 +319,20 @@ pub(crate) fn put(headers: &mut HeaderMap, set_cookie: HeaderValue) {
     headers.append(SET_COOKIE, set_cookie);
 }
 
+/// Tells caches that the response depends on these headers of the request, unless they were told.
+pub(crate) fn vary(headers: &mut HeaderMap, names: &'static str) {
+    let lines = || headers.get_all(VARY).iter();
+    let told = || lines().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let listed = |name: &str| {
+        told()
+            .map(<[u8]>::trim_ascii)
+            .any(|told| told == b"*" || told.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    if !names.split(", ").all(listed) {
+        headers.append(VARY, HeaderValue::from_static(names));
+    }
+}
+
 /// The name in a `Set-Cookie` as a browser reads it (RFC 6265bis §5.6): without `=` the whole pair is the value.
 fn name_of(set_cookie: &HeaderValue) -> &[u8] {
     let pair = set_cookie
@@ -596,7 +610,7 @@ mod tests {
             );
         }
         let plain = with("id", |config| {
-            (config.secure, config.path, config.http_only) = (false, "/app".into(), false)
+            (config.secure, config.path, config.http_only) = (false, "/app".into(), false);
         });
         assert_eq!(refused(&plain), "");
     }
@@ -606,11 +620,11 @@ mod tests {
         for secure in [true, false] {
             let expected = |field| if secure { "" } else { field };
             let none = with("id", |config| {
-                (config.same_site, config.secure) = (SameSite::None, secure)
+                (config.same_site, config.secure) = (SameSite::None, secure);
             });
             assert_eq!(refused(&none), expected("same_site"));
             let partitioned = with("id", |config| {
-                (config.partitioned, config.secure) = (true, secure)
+                (config.partitioned, config.secure) = (true, secure);
             });
             assert_eq!(refused(&partitioned), expected("partitioned"));
         }
@@ -631,7 +645,7 @@ mod tests {
             );
         }
         let long = with("id", |config| {
-            config.path = format!("/{}", "p".repeat(1024)).into()
+            config.path = format!("/{}", "p".repeat(1024)).into();
         });
         assert_eq!(refused(&long), "cookie_path");
         for domain in [
@@ -716,9 +730,25 @@ mod tests {
             }),
             with("id", |config| {
                 (config.secure, config.http_only, config.same_site) =
-                    (false, false, SameSite::Strict)
+                    (false, false, SameSite::Strict);
             }),
         ];
+        let everything = configs[1].set("v", None, NOW).expect("a small value");
+        let mut parts: Vec<_> = text(&everything).split("; ").collect();
+        parts.sort_unstable();
+        assert_eq!(
+            parts,
+            [
+                "Domain=a.example",
+                "HttpOnly",
+                "Partitioned",
+                "Path=/app",
+                "SameSite=None",
+                "Secure",
+                "id=v"
+            ]
+        );
+        assert!(text(&configs[2].removal()).contains("SameSite=Strict"));
         for config in configs {
             let set = config.set("", None, NOW).expect("a small value");
             let removal = config.removal();

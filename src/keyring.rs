@@ -290,12 +290,6 @@ pub(crate) enum Purpose {
     PreSession,
     /// Refresh tokens and the derivation of successors.
     Refresh,
-    /// Login state of OAuth2 and OIDC.
-    OAuth,
-    /// Names of devices shown to users.
-    Device,
-    /// Hashes that stand for ids in events.
-    Events,
 }
 
 impl Purpose {
@@ -306,9 +300,6 @@ impl Purpose {
             Self::Csrf => b"csrf",
             Self::PreSession => b"pre-session",
             Self::Refresh => b"refresh",
-            Self::OAuth => b"oauth",
-            Self::Device => b"device",
-            Self::Events => b"events",
         }
     }
 }
@@ -371,14 +362,11 @@ mod tests {
 
     const OLD: &str = "the old secret of thirty-two bytes or more";
     const NEW: &str = "the new secret of thirty-two bytes or more";
-    const PURPOSES: [Purpose; 7] = [
+    const PURPOSES: [Purpose; 4] = [
         Purpose::SessionCookie,
         Purpose::Csrf,
         Purpose::PreSession,
         Purpose::Refresh,
-        Purpose::OAuth,
-        Purpose::Device,
-        Purpose::Events,
     ];
 
     fn ring(secrets: &[&str]) -> KeyRing {

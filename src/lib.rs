@@ -60,6 +60,9 @@
 //! A request passes the layers from the outside in. [`SessionLayer`](session::SessionLayer) is outermost, because the
 //! others look for the session that it put there.
 //!
+//! [`StripHeadersLayer`](peer::StripHeadersLayer) goes around even that, so that nobody inside reads what a stranger wrote about
+//! the client.
+//!
 //! - `axum::Router::layer` goes around the routes added so far: the outermost layer comes **last**, as above.
 //! - `tower::ServiceBuilder`, and `layer` of tonic's `Server`: the outermost layer comes **first**.
 //!
@@ -70,6 +73,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `session` | yes | [`session`]: the layer, the handle, login guards |
+//! | `csrf` | yes | [`csrf`]: who caused a request, tokens and forms |
 //! | `jwt` | yes | [`jwt`]: verification of access tokens |
 //! | `blacklist` | yes | [`blacklist`]: tokens that stop working at once |
 //! | `refresh` | yes | [`refresh`]: rotation of refresh tokens; [`endpoint`]: ready-made token endpoints |
@@ -92,29 +96,37 @@
 //! raised in minor versions only, and never to one that is younger than six months.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that panics has failed")
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "blacklist")]
 pub mod blacklist;
+#[cfg(feature = "csrf")]
+pub mod csrf;
 pub mod cutoff;
 pub mod device;
 #[cfg(feature = "refresh")]
 pub mod endpoint;
 pub mod frameworks;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 pub mod peer;
 #[cfg(feature = "refresh")]
 pub mod refresh;
 #[cfg(feature = "session")]
 pub mod session;
 pub mod store;
+#[cfg(feature = "test-util")]
+pub mod testing;
 
 mod clock;
 #[cfg(any(feature = "session", feature = "refresh"))]
 mod cookie;
 mod error;
 mod gate;
-#[cfg(feature = "jwt")]
-pub mod jwt;
 mod keyring;
 mod recent;
 mod refuse;
@@ -137,3 +149,13 @@ pub use store::{Store, StoreError, StoreErrorKind};
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Real servers, for the tests that need what is private to the crate as well.
+#[cfg(test)]
+#[path = "../tests/it/means"]
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+mod means {
+    pub mod child;
+    pub mod redis;
+    pub mod wait;
+}

@@ -21,12 +21,6 @@ impl Secret {
         Self(Zeroizing::new(bytes.into()))
     }
 
-    /// `N` random bytes of the operating system's generator.
-    pub(crate) fn random<const N: usize>() -> Result<Self, getrandom::Error> {
-        let bytes = Zeroizing::new(random_bytes::<N>()?);
-        Ok(Self::new(bytes.as_slice()))
-    }
-
     /// The bytes themselves; the name is what one greps for.
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0
@@ -142,10 +136,6 @@ mod tests {
         assert_ne!(
             random_bytes::<16>().expect("randomness"),
             random_bytes::<16>().expect("randomness")
-        );
-        assert_eq!(
-            Secret::random::<32>().expect("randomness").expose().len(),
-            32
         );
     }
 

@@ -37,7 +37,7 @@ impl Steps for BlacklistGate {
     type Exit = ();
 
     fn enter(&self, mut head: request::Parts) -> Step<()> {
-        let Some(mark) = head.extensions.get::<JwtMark>() else {
+        let Some(mark) = JwtMark::of(&head.extensions) else {
             event_error!(
                 event = "blacklist.misordered",
                 "BlacklistLayer is not inside of JwtVerifyLayer"

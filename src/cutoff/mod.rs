@@ -4,9 +4,10 @@
 //!    it ends.
 //! 2. What was authenticated at or before the largest cutoff that applies is dead. A session of nobody has no moment of
 //!    authentication, and no cutoff ends it.
-//! 3. A login takes `max(now, cutoff + 1)` as its moment, and raising takes `max(now, old + 1, ahead)`, where `ahead` is
-//!    the latest moment a login ever had to take ahead of the clock. So a login after a cutoff always works, the next
-//!    cutoff always ends it, and neither depends on the clock moving on, or forward, in between.
+//! 3. A login takes `max(now, cutoff + 1)` as its moment, and raising takes `max(now, old + 1, latest)`, where `latest` is
+//!    the latest moment that any login ever took. So a login after a cutoff always works, the next cutoff always ends it,
+//!    and neither depends on the clock moving on, or forward, in between: not even after a failover to a server whose
+//!    clock is behind.
 //! 4. A cutoff is kept as long as the longest-lived credential of the store
 //!    ([`StoreBuilder::longest_credential`](crate::store::StoreBuilder::longest_credential)).
 //!
@@ -27,7 +28,11 @@ use crate::{
     store::{Arg, Call, Fault, Key, Memory, Namespace, Operation, Store, StoreError, Tag, Value},
 };
 
-static RAISE: Operation = Operation::script("cutoff.raise", &[include_str!("raise.lua")], raise);
+/// The shared beginning of scripts that read cutoffs.
+pub(crate) const LUA: &str = include_str!("moment.lua");
+
+static RAISE: Operation =
+    Operation::script("cutoff.raise", &[LUA, include_str!("raise.lua")], raise);
 
 /// Ends everything of a user, a tenant or everyone that was authenticated before now: sessions at once on every
 /// instance, tokens within the bound of the layer that checks them.
@@ -94,13 +99,17 @@ impl Cutoffs {
     }
 
     async fn raise(&self, key: Key) -> Result<u64, StoreError> {
-        let ahead = ahead_key(self.store.namespace());
         let kept = millis(self.store.longest_credential());
-        let call = Call::new(&RAISE, vec![key, ahead], vec![kept.into()]);
+        let call = raise_call(self.store.namespace(), key, kept);
         let cutoff = self.store.run(call).await?.number()?;
         crate::trace::event_info!(event = "cutoff.raised", cutoff, "a cutoff was raised");
         Ok(cutoff)
     }
+}
+
+/// Raises the cutoff under `key`, to be kept for `kept` milliseconds.
+pub(crate) fn raise_call(namespace: &Namespace, key: Key, kept: u64) -> Call {
+    Call::new(&RAISE, vec![key, latest_key(namespace)], vec![kept.into()])
 }
 
 pub(crate) fn user_key(namespace: &Namespace, tag: &Tag) -> Key {
@@ -115,9 +124,9 @@ pub(crate) fn global_key(namespace: &Namespace) -> Key {
     namespace.plain("cutoff", "global")
 }
 
-/// The latest moment of authentication that was ever taken ahead of the clock.
-pub(crate) fn ahead_key(namespace: &Namespace) -> Key {
-    namespace.plain("cutoff", "ahead")
+/// The latest moment of authentication that any login ever took.
+pub(crate) fn latest_key(namespace: &Namespace) -> Key {
+    namespace.plain("cutoff", "latest")
 }
 
 /// The Rust half of `raise.lua`.
@@ -139,14 +148,30 @@ pub(crate) fn read(memory: &Memory, key: &str) -> Result<Option<u64>, Fault> {
     let Some(text) = memory.get(key)? else {
         return Ok(None);
     };
+    // As in `moment.lua`.
+    let is_moment = (1..=15).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
     let moment = std::str::from_utf8(text)
         .ok()
         .and_then(|text| text.parse().ok());
-    moment.map(Some).ok_or(Fault::Corrupt)
+    moment.filter(|_| is_moment).map(Some).ok_or(Fault::Corrupt)
 }
 
 /// The largest of the cutoffs under these keys, for the Rust halves.
 pub(crate) fn largest(memory: &Memory, keys: &[Key]) -> Result<Option<u64>, Fault> {
     keys.iter()
         .try_fold(None, |largest, key| Ok(largest.max(read(memory, key)?)))
+}
+
+/// Notes the moment that a login took, for the Rust halves.
+#[cfg(any(feature = "session", feature = "refresh"))]
+pub(crate) fn note_latest(
+    memory: &mut Memory,
+    key: &Key,
+    auth: u64,
+    kept: u64,
+) -> Result<(), Fault> {
+    if read(memory, key)?.is_none_or(|latest| auth > latest) {
+        memory.set(key, auth.to_string().into_bytes(), Some(auth + kept))?;
+    }
+    Ok(())
 }

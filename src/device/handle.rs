@@ -12,7 +12,7 @@ use crate::{
 
 static DEVICES: Operation = Operation::script(
     "device.devices",
-    &[LUA, include_str!("devices.lua")],
+    &[cutoff::LUA, LUA, include_str!("devices.lua")],
     twin::devices,
 );
 
@@ -123,10 +123,17 @@ impl Devices {
         Ok(ended)
     }
 
-    /// As [`revoke`](Self::revoke), where the user's hash tag is known and the user is not.
+    /// Ends the device that a refresh token of this family and epoch names; says whether it was any.
     #[cfg(feature = "refresh")]
-    pub(crate) async fn end_tagged(&self, tag: &Tag, sid: &str) -> Result<(), StoreError> {
-        self.run_tagged(tag, "", "one", sid).await.map(drop)
+    pub(crate) async fn end_of_token(
+        &self,
+        tag: &Tag,
+        sid: &str,
+        epoch: String,
+    ) -> Result<bool, StoreError> {
+        let mut call = self.call(tag, "", "token", sid);
+        call.args.push(epoch.into());
+        Ok(self.store.run(call).await?.number()? == 1)
     }
 
     async fn run(
@@ -137,22 +144,16 @@ impl Devices {
         sid: &str,
     ) -> Result<Value, StoreError> {
         let tag = self.store.namespace().user_tag("", tenant, user);
-        self.run_tagged(&tag, tenant, what, sid).await
+        self.store.run(self.call(&tag, tenant, what, sid)).await
     }
 
-    async fn run_tagged(
-        &self,
-        tag: &Tag,
-        tenant: &str,
-        what: &'static str,
-        sid: &str,
-    ) -> Result<Value, StoreError> {
+    fn call(&self, tag: &Tag, tenant: &str, what: &'static str, sid: &str) -> Call {
         let namespace = self.store.namespace();
-        let [zset, hash] = keys(&self.store, tag);
+        let [zset, hash] = keys(namespace, tag);
         let mut keys = vec![
             zset,
             hash,
-            cutoff::ahead_key(namespace),
+            cutoff::latest_key(namespace),
             cutoff::user_key(namespace, tag),
             cutoff::global_key(namespace),
         ];
@@ -163,7 +164,7 @@ impl Devices {
         let kept = millis(self.store.longest_credential());
         let mut args = vec![what.into(), sid.to_owned().into(), kept.into()];
         Names::new(&self.store, tag).append_to(&mut args);
-        self.store.run(Call::new(&DEVICES, keys, args)).await
+        Call::new(&DEVICES, keys, args)
     }
 }
 

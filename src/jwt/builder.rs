@@ -9,6 +9,7 @@ use http::{
 
 use super::{
     JwtVerifyLayer, KeySetHandle, SubjectKind,
+    cache::{Limits, TokenCache},
     layer::Shared,
     rules::{Draft, checked_scopes},
     source::Source,
@@ -37,6 +38,9 @@ pub struct JwtVerifyBuilder<C> {
     realm: Option<Cow<'static, str>>,
     clock: Clock,
     kind_of: Option<Arc<dyn Fn(&C) -> SubjectKind + Send + Sync>>,
+    cache_limits: Option<Limits>,
+    no_cache: bool,
+    claims_extension: bool,
     claims: PhantomData<fn() -> C>,
 }
 
@@ -52,6 +56,9 @@ impl<C> JwtVerifyBuilder<C> {
             realm: None,
             clock: Clock::system(),
             kind_of: None,
+            cache_limits: None,
+            no_cache: false,
+            claims_extension: false,
             claims: PhantomData,
         }
     }
@@ -141,7 +148,8 @@ impl<C> JwtVerifyBuilder<C> {
         self
     }
 
-    /// How to tell users from clients, for issuers that do not say it as RFC 9068 §2.2 does.
+    /// How to tell users from clients, for issuers that do not say it as RFC 9068 §2.2 does. Asked when a token is verified,
+    /// and the answer is remembered with it: it should come from the claims alone.
     pub fn subject_kind(mut self, of: impl Fn(&C) -> SubjectKind + Send + Sync + 'static) -> Self {
         self.kind_of = Some(Arc::new(of));
         self
@@ -157,6 +165,48 @@ impl<C> JwtVerifyBuilder<C> {
     /// The clock; default the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+}
+
+/// What is remembered and handed on.
+impl<C> JwtVerifyBuilder<C> {
+    /// How many verified tokens are remembered at most, and in how many bytes; default 10 000 and 16 MiB. Tokens in use
+    /// stay, others make room. See [`JwtVerifyLayer`].
+    ///
+    /// A token counts with about 500 bytes, with its strings, and with the length of its claims' text, which stands for what
+    /// `C` holds on the heap. The limits are shared out to up to 16 parts, and a token that would take more than a part
+    /// (1 MiB by default) is not remembered.
+    ///
+    /// ```
+    /// # use portcullis::jwt::{JwtAlgorithm, JwtKey, JwtVerifyLayer, NoClaims};
+    /// # let key = JwtKey::secret(JwtAlgorithm::Hs256, [7; 32])?;
+    /// let layer = JwtVerifyLayer::<NoClaims>::new(key)
+    ///     .issuer("https://id.example")
+    ///     .audience("api")
+    ///     .cache_limits(100_000, 128 << 20)
+    ///     .build()?;
+    /// assert_eq!(layer.cached_tokens(), 0);
+    /// # Ok::<_, portcullis::ConfigError>(())
+    /// ```
+    pub fn cache_limits(mut self, tokens: usize, bytes: usize) -> Self {
+        self.cache_limits = Some(Limits {
+            entries: tokens,
+            bytes,
+        });
+        self
+    }
+
+    /// Remembers nothing: every request costs a signature. Where each token comes once, the memory is of no use.
+    pub fn no_cache(mut self) -> Self {
+        self.no_cache = true;
+        self
+    }
+
+    /// Also puts the [`Claims<C>`](super::Claims) into the extensions by themselves, for code that looks for that type. It
+    /// costs an allocation per request; [`Claims::of`](super::Claims::of) finds them without.
+    pub fn claims_extension(mut self) -> Self {
+        self.claims_extension = true;
         self
     }
 }
@@ -232,9 +282,9 @@ impl<C> JwtVerifyBuilder<C> {
     ///
     /// # Errors
     ///
-    /// If no issuer or audience was named (and nothing insecure was said instead), if a setting is outside its range, if
-    /// an issuer is named twice, if secrets and public keys would share the layer, or if a scope is demanded of a layer
-    /// that lets requests without a token pass.
+    /// If no issuer or audience was named (and nothing insecure was said instead), if a setting is outside its range or
+    /// contradicts another, if an issuer is named twice, if secrets and public keys would share the layer, or if a scope is
+    /// demanded of a layer that lets requests without a token pass.
     pub fn build(self) -> Result<JwtVerifyLayer<C>, ConfigError> {
         self.misnamed?;
         if self.optional && self.scope.is_some() {
@@ -245,6 +295,7 @@ impl<C> JwtVerifyBuilder<C> {
         }
         let rules = self.draft.check()?;
         let fingerprint = rules.fingerprint(std::any::type_name::<C>());
+        let cache = checked_cache(self.no_cache, self.cache_limits, &fingerprint)?;
         Ok(JwtVerifyLayer::of(Shared {
             fingerprint,
             rules,
@@ -258,7 +309,26 @@ impl<C> JwtVerifyBuilder<C> {
             realm: self.realm,
             clock: self.clock,
             kind_of: self.kind_of,
+            cache,
+            claims_extension: self.claims_extension,
         }))
+    }
+}
+
+fn checked_cache(
+    no_cache: bool,
+    limits: Option<Limits>,
+    fingerprint: &[u8; 32],
+) -> Result<Option<TokenCache>, ConfigError> {
+    match (no_cache, limits) {
+        (true, Some(_)) => Err(ConfigError::new(
+            "no_cache",
+            "contradicts `.cache_limits(..)`",
+        )),
+        (true, None) => Ok(None),
+        (false, limits) => {
+            TokenCache::new(fingerprint, limits.unwrap_or_default().check()?).map(Some)
+        }
     }
 }
 

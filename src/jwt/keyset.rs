@@ -261,7 +261,13 @@ impl SkippedKey {
 /// # Ok::<_, portcullis::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct KeySetHandle(Arc<RwLock<Arc<Published>>>);
+pub struct KeySetHandle(Arc<Current>);
+
+struct Current {
+    published: RwLock<Arc<Published>>,
+    /// The generation of `published`, set just after it: whoever reads a number here finds those keys, or newer ones.
+    generation: AtomicU64,
+}
 
 /// A set and its generation, which only change together.
 pub(super) struct Published {
@@ -283,7 +289,11 @@ impl KeySetHandle {
     /// A handle to this set.
     #[must_use]
     pub fn new(keys: KeySet) -> Self {
-        Self(Arc::new(RwLock::new(Published::new(keys))))
+        let published = Published::new(keys);
+        Self(Arc::new(Current {
+            generation: AtomicU64::new(published.generation),
+            published: RwLock::new(published),
+        }))
     }
 
     /// Exchanges the whole set. A request that is being verified finishes with the set it began with; every later one
@@ -293,7 +303,8 @@ impl KeySetHandle {
     ///
     /// If secrets were to replace public keys, or the other way round.
     pub fn replace(&self, keys: KeySet) -> Result<u64, ConfigError> {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let published = self.0.published.write();
+        let mut current = published.unwrap_or_else(PoisonError::into_inner);
         if current.keys.is_symmetric() != keys.is_symmetric() {
             return Err(ConfigError::new(
                 "keys",
@@ -302,17 +313,21 @@ impl KeySetHandle {
         }
         // Numbered inside of the lock: two sets that arrive at once must not end with the lower number.
         *current = Published::new(keys);
+        self.0
+            .generation
+            .store(current.generation, Ordering::SeqCst);
         Ok(current.generation)
     }
 
     /// The number of the current set: larger after every [`replace`](Self::replace), unique in the process.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.current().generation
+        self.0.generation.load(Ordering::SeqCst)
     }
 
     pub(super) fn current(&self) -> Arc<Published> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        let published = self.0.published.read();
+        Arc::clone(&published.unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -8,9 +8,11 @@ use tower_layer::Layer;
 
 use super::{
     Claims, JwtError, JwtErrorKind, JwtVerifyBuilder, KeySetHandle, SubjectKind, VerifiedToken,
+    cache::TokenCache,
+    claims::Absent,
+    mark,
     rules::Rules,
     source::{self, Source},
-    token::JwtMark,
     verify::verify_at,
 };
 use crate::{
@@ -22,8 +24,9 @@ use crate::{
 
 /// Lets only requests with a good access token pass, and tells the services inside whose it is.
 ///
-/// Behind it, the request's extensions hold a [`VerifiedToken`] and the application's [`Claims<C>`]. Nothing is asked
-/// over the network: the decision takes the time of one signature.
+/// Behind it, the request's extensions hold a [`VerifiedToken`], and the application's [`Claims<C>`] in it: [`Claims::of`]
+/// finds them. Nothing is asked over the network: the decision takes the time of one signature, or of one hash for a token
+/// that was seen before.
 ///
 /// | request | answer |
 /// |---|---|
@@ -52,12 +55,24 @@ use crate::{
 ///
 /// fn greeting(extensions: &http::Extensions) -> String {
 ///     let user = extensions.get::<VerifiedToken>().and_then(VerifiedToken::user);
-///     let email = extensions.get::<Claims<Mine>>().and_then(|claims| claims.email.as_deref());
+///     let claims = Claims::<Mine>::of(extensions);
+///     let email = claims.as_ref().and_then(|claims| claims.email.as_deref());
 ///     format!("hello {}", email.or(user).unwrap_or("visitor"))
 /// }
 /// # assert_eq!(greeting(&http::Extensions::new()), "hello visitor");
 /// # Ok::<_, portcullis::ConfigError>(())
 /// ```
+///
+/// # Tokens that were seen before
+///
+/// A client sends the same token with every request until it expires, so a layer remembers the tokens that it verified
+/// and spares them the signature and the JSON. All clones of a layer, and all services behind it, share this memory; two
+/// layers share none. It decides nothing: `exp`, `nbf`, `iat` and the longest life are judged for every request, so are
+/// scopes, and so is whatever stands further inside. Keys that are [replaced](KeySetHandle::replace) take every token
+/// with them that they verified. Only hashes of tokens are kept, and claims.
+///
+/// By default 10 000 tokens and 16 MiB; see [`cache_limits`](JwtVerifyBuilder::cache_limits) and
+/// [`no_cache`](JwtVerifyBuilder::no_cache).
 pub struct JwtVerifyLayer<C, R = DefaultRefuse> {
     shared: Arc<Shared<C>>,
     responder: R,
@@ -72,6 +87,8 @@ pub(super) struct Shared<C> {
     pub(super) realm: Option<Cow<'static, str>>,
     pub(super) clock: Clock,
     pub(super) kind_of: Option<Arc<dyn Fn(&C) -> SubjectKind + Send + Sync>>,
+    pub(super) cache: Option<TokenCache>,
+    pub(super) claims_extension: bool,
 }
 
 impl<C> JwtVerifyLayer<C> {
@@ -119,11 +136,17 @@ impl<C, R> JwtVerifyLayer<C, R> {
     pub fn key_generations(&self) -> impl Iterator<Item = u64> {
         self.shared.rules.generations()
     }
+
+    /// How many verified tokens are remembered at this moment; for a gauge.
+    #[must_use]
+    pub fn cached_tokens(&self) -> usize {
+        self.shared.cache.as_ref().map_or(0, TokenCache::len)
+    }
 }
 
-impl<C: DeserializeOwned, R> JwtVerifyLayer<C, R> {
+impl<C: DeserializeOwned + Send + Sync + 'static, R> JwtVerifyLayer<C, R> {
     /// Verifies a token that did not come in a request, as of `now_ms`, milliseconds since the Unix epoch. The scope is
-    /// the caller's to check.
+    /// the caller's to check. Nothing is remembered, and nothing that was remembered is used.
     ///
     /// # Errors
     ///
@@ -133,7 +156,8 @@ impl<C: DeserializeOwned, R> JwtVerifyLayer<C, R> {
         token: &[u8],
         now_ms: u64,
     ) -> Result<(VerifiedToken, Claims<C>), JwtError> {
-        self.shared.verify_at(token, now_ms)
+        let (token, claims, _) = self.shared.verify_at(token, now_ms)?;
+        Ok((token, claims))
     }
 }
 
@@ -144,7 +168,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static, R> JwtVerifyLayer<C, R> {
         let shared = Arc::clone(&self.shared);
         Verifier(Arc::new(move |token| {
             let verified = shared.verify_at(token, shared.clock.now_millis());
-            verified.map(|(token, _)| token)
+            verified.map(|(token, ..)| token)
         }))
     }
 }
@@ -164,19 +188,47 @@ impl Verifier {
     }
 }
 
-impl<C: DeserializeOwned> Shared<C> {
-    fn verify_at(&self, token: &[u8], now_ms: u64) -> Result<(VerifiedToken, Claims<C>), JwtError> {
+impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
+    /// The token of a request, as of now.
+    fn recognise(&self, text: &[u8]) -> Result<VerifiedToken, JwtError> {
+        let now_ms = self.clock.now_millis();
+        // What is too long to be a token is not even hashed.
+        let fits = text.len() <= self.rules.max_size;
+        let Some(cache) = self.cache.as_ref().filter(|_| fits) else {
+            return Ok(self.verify_at(text, now_ms)?.0);
+        };
+        // Here, before anything is verified: see rule 3 of the cache.
+        let name = cache.name(text, self.rules.generations());
+        if let Some(token) = cache.get(&name) {
+            let in_time = token.times().check(&self.rules, now_ms);
+            if in_time == Err(JwtErrorKind::Expired) {
+                cache.remove(&name);
+            }
+            return Ok(in_time.map(|()| token)?);
+        }
+        let (token, _, claims_len) = self.verify_at(text, now_ms)?;
+        let weight = token.weight::<C>().saturating_add(claims_len);
+        cache.insert(&name, token.clone(), weight);
+        Ok(token)
+    }
+
+    /// Also says how long the text of the claims is.
+    fn verify_at(
+        &self,
+        token: &[u8],
+        now_ms: u64,
+    ) -> Result<(VerifiedToken, Claims<C>, usize), JwtError> {
         let mut verified = verify_at(token, &self.rules, now_ms)?;
         let claims: C =
             serde_json::from_slice(&verified.payload).map_err(|_| JwtErrorKind::ClaimsShape)?;
         if let Some(kind_of) = &self.kind_of {
             verified.parts.kind = kind_of(&claims);
         }
-        Ok((VerifiedToken::new(verified.parts), Claims::new(claims)))
+        let claims = Claims::new(claims);
+        let token = VerifiedToken::new(verified.parts, claims.clone());
+        Ok((token, claims, verified.payload.len()))
     }
-}
 
-impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
     /// Puts what it finds into the extensions, or says why the request must not pass.
     fn admit(&self, head: &mut request::Parts) -> Result<(), Rejection> {
         let found = source::find(&self.sources, head)
@@ -184,8 +236,8 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
         let Some(token) = found else {
             return self.admit_without(head);
         };
-        let (token, claims) = self
-            .verify_at(&token, self.clock.now_millis())
+        let token = self
+            .recognise(&token)
             .map_err(|error| self.bad_token(error))?;
         if let Some(scope) = self
             .scope
@@ -194,10 +246,11 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
         {
             return Err(self.refusal(RejectionKind::InsufficientScope).scope(scope));
         }
-        let mark = head.extensions.remove::<JwtMark>().unwrap_or(JwtMark::None);
-        head.extensions.insert(mark.and(token.clone()));
-        head.extensions.insert(token);
-        head.extensions.insert(claims);
+        if self.claims_extension {
+            let claims = token.claims::<C>();
+            claims.map(|claims| head.extensions.insert(claims));
+        }
+        mark::leave(&mut head.extensions, token);
         Ok(())
     }
 
@@ -205,7 +258,8 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
         if !self.optional {
             return Err(self.refusal(RejectionKind::MissingCredentials));
         }
-        head.extensions.get_or_insert_with(|| JwtMark::None);
+        mark::leave_none(&mut head.extensions, self.realm.as_ref());
+        head.extensions.insert(Absent::<C>::new());
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! Access tokens: JWTs that are verified before anything inside is called.
 //!
 //! [`JwtVerifyLayer`] takes the token of a request, decides by itself whether it is good, and leaves a
-//! [`VerifiedToken`] and the application's own [`Claims<C>`](Claims) in the request's extensions. [`Issuer`] mints such
-//! tokens for services that are their own authority.
+//! [`VerifiedToken`] in the request's extensions, with the application's own [`Claims<C>`](Claims) in it. [`Issuer`] mints
+//! such tokens for services that are their own authority.
 //!
 //! 1. A key is bound to one algorithm and to one issuer ([`JwtKey`], [`KeySet`]); nothing in a token chooses either, and
 //!    no key ever comes from a token (RFC 8725 §3.1, §3.8, §3.10).
@@ -11,6 +11,8 @@
 //! 4. A token has one spelling: strict base64url, no member twice, no padding, no extension that is not understood.
 //! 5. A client is told `invalid_token` and not why; the log is told why ([`JwtErrorKind`]).
 //! 6. What is missing or contradicts itself in the settings fails when the layer is built, never per request.
+//! 7. A token that was verified is remembered by its hash, so that the next request is spared the signature; what depends
+//!    on the time, the scopes or the keys of the moment is judged again every time.
 //!
 //! ```
 //! use http::{Request, Response, StatusCode};
@@ -61,6 +63,7 @@
 
 mod algorithm;
 mod builder;
+mod cache;
 mod claims;
 mod error;
 mod grant;
@@ -71,6 +74,7 @@ mod jwk;
 mod key;
 mod keyset;
 mod layer;
+mod mark;
 mod members;
 mod pem;
 mod rules;
@@ -95,9 +99,9 @@ pub use keyset::{KeySet, KeySetHandle, SkippedKey};
 #[cfg(feature = "refresh")]
 pub(crate) use layer::Verifier;
 pub use layer::{JwtGate, JwtVerifyLayer};
+#[cfg(feature = "blacklist")]
+pub(crate) use mark::JwtMark;
 pub use scope::{RequireScopeLayer, ScopeGate};
 pub use signing::SigningKey;
 pub use step_up::{StepUpGate, StepUpLayer};
-#[cfg(feature = "blacklist")]
-pub(crate) use token::JwtMark;
 pub use token::{AuthorizationDetail, SubjectKind, VerifiedToken};

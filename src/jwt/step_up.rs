@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::request;
 use tower_layer::Layer;
 
-use super::{VerifiedToken, rules::checked_scopes, token::JwtMark};
+use super::{VerifiedToken, mark::JwtMark, rules::checked_scopes};
 use crate::{
     clock::{Clock, millis},
     error::ConfigError,
@@ -113,7 +113,7 @@ pub struct StepUpGate {
 
 impl StepUpGate {
     fn check(&self, head: &request::Parts) -> Result<(), Rejection> {
-        let token = JwtMark::nearest(head, "StepUpLayer")?;
+        let token = JwtMark::nearest(&head.extensions, "StepUpLayer")?;
         if self.is_recent(token) && self.is_strong(token) {
             return Ok(());
         }

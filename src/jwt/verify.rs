@@ -24,7 +24,7 @@ use super::{
     key::LONGEST_KID,
     members::{self, Header, Registered},
     rules::Rules,
-    token::{AuthorizationDetail, Parts, Span, SubjectKind},
+    token::{AuthorizationDetail, Parts, Span, SubjectKind, Times},
 };
 
 /// An accepted token: what every layer reads, and the claims as text for the application's type.
@@ -48,9 +48,14 @@ pub(super) fn verify_at(token: &[u8], rules: &Rules, now_ms: u64) -> Result<Veri
     let claims = Registered::parse(&payload, &rules.tenant_claim)?;
     right_issuer(&claims, rules, issuer_index)?;
     right_audience(&claims, rules)?;
-    let exp_ms = right_time(&claims, rules, now_ms)?;
+    let times = Times {
+        exp_ms: claims.exp.ok_or(MissingClaim)?,
+        nbf_ms: claims.nbf,
+        iat_ms: claims.iat,
+    };
+    times.check(rules, now_ms)?;
     right_kind(&claims, rules)?;
-    let parts = parts(&claims, rules, issuer_index, exp_ms)?;
+    let parts = parts(&claims, rules, issuer_index, times)?;
     Ok(Verified { parts, payload })
 }
 
@@ -207,23 +212,26 @@ fn right_audience(claims: &Registered<'_>, rules: &Rules) -> Result<(), JwtError
     if ours { Ok(()) } else { Err(WrongAudience) }
 }
 
-/// The bounds are exact: accepted from `nbf - leeway` on, and refused from `exp + leeway` on. Returns `exp`.
-fn right_time(claims: &Registered<'_>, rules: &Rules, now_ms: u64) -> Result<u64, JwtErrorKind> {
-    let exp_ms = claims.exp.ok_or(MissingClaim)?;
-    let latest = now_ms.saturating_add(rules.leeway_ms);
-    if exp_ms.saturating_add(rules.leeway_ms) <= now_ms {
-        return Err(Expired);
+impl Times {
+    /// The bounds are exact: accepted from `nbf - leeway` on, and refused from `exp + leeway` on.
+    ///
+    /// All that depends on the time is here: a token that was verified once is judged again by this alone.
+    pub(super) fn check(self, rules: &Rules, now_ms: u64) -> Result<(), JwtErrorKind> {
+        let latest = now_ms.saturating_add(rules.leeway_ms);
+        if self.exp_ms.saturating_add(rules.leeway_ms) <= now_ms {
+            return Err(Expired);
+        }
+        if self.nbf_ms.is_some_and(|nbf_ms| nbf_ms > latest) {
+            return Err(NotYetValid);
+        }
+        if self.iat_ms.is_some_and(|iat_ms| iat_ms > latest) {
+            return Err(IssuedInTheFuture);
+        }
+        if self.exp_ms > latest.saturating_add(rules.max_life_ms) {
+            return Err(LivesTooLong);
+        }
+        Ok(())
     }
-    if claims.nbf.is_some_and(|nbf_ms| nbf_ms > latest) {
-        return Err(NotYetValid);
-    }
-    if claims.iat.is_some_and(|iat_ms| iat_ms > latest) {
-        return Err(IssuedInTheFuture);
-    }
-    if exp_ms > latest.saturating_add(rules.max_life_ms) {
-        return Err(LivesTooLong);
-    }
-    Ok(exp_ms)
 }
 
 fn right_kind(claims: &Registered<'_>, rules: &Rules) -> Result<(), JwtErrorKind> {
@@ -254,7 +262,7 @@ fn parts(
     claims: &Registered<'_>,
     rules: &Rules,
     issuer_index: usize,
-    exp_ms: u64,
+    times: Times,
 ) -> Result<Parts, JwtErrorKind> {
     let client_id = claims.client_id.as_ref().or(claims.azp.as_ref());
     let scopes = claims.scope.as_ref().or(claims.scp.as_ref());
@@ -269,9 +277,7 @@ fn parts(
         acr: text.keep(claims.acr.as_ref()),
         amr: text.keep_words(claims.amr.as_ref())?,
         scope: text.keep_words(scopes)?,
-        exp_ms,
-        nbf_ms: claims.nbf,
-        iat_ms: claims.iat,
+        times,
         auth_ms: claims.auth_ms,
         auth_time_ms: claims.auth_time,
         leeway_ms: rules.leeway_ms,

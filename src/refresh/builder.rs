@@ -23,8 +23,7 @@ pub(super) struct Settings {
     pub(super) grace: Duration,
     pub(super) idle: Duration,
     pub(super) absolute: Duration,
-    /// 0 is any number.
-    pub(super) most_devices: u32,
+    pub(super) most_devices: Option<u32>,
     pub(super) evict: bool,
 }
 
@@ -51,7 +50,7 @@ impl RotationBuilder {
                 grace: GRACE,
                 idle: (14 * DAY).min(longest),
                 absolute: (60 * DAY).min(longest),
-                most_devices: 0,
+                most_devices: None,
                 evict: true,
             },
         }
@@ -84,16 +83,16 @@ impl RotationBuilder {
     }
 
     /// On how many devices a user may be signed in at once; whoever signed in first goes. Default any number. Sessions
-    /// and families count together.
+    /// and families count together: set the same for the layer of the sessions. At least 1.
     pub fn max_devices(mut self, most: u32) -> Self {
-        self.settings.most_devices = most;
+        self.settings.most_devices = Some(most);
         self.settings.evict = true;
         self
     }
 
     /// On how many devices a user may be signed in at once; a login on one more is refused.
     pub fn max_devices_or_refuse(mut self, most: u32) -> Self {
-        self.settings.most_devices = most;
+        self.settings.most_devices = Some(most);
         self.settings.evict = false;
         self
     }
@@ -109,8 +108,8 @@ impl RotationBuilder {
     /// # Errors
     ///
     /// For timeouts that contradict each other or exceed the store's
-    /// [`longest_credential`](crate::store::StoreBuilder::longest_credential), a grace above a minute, or access tokens
-    /// that live longer than the store's [`access_token_life`](crate::store::StoreBuilder::access_token_life).
+    /// [`longest_credential`](crate::store::StoreBuilder::longest_credential), a grace above a minute, no device at all, or
+    /// access tokens that live longer than the store's [`access_token_life`](crate::store::StoreBuilder::access_token_life).
     pub fn build(self) -> Result<Rotation, ConfigError> {
         let Settings {
             grace,
@@ -131,6 +130,12 @@ impl RotationBuilder {
             return Err(ConfigError::new(
                 "idle_timeout",
                 "must be at least a minute and at most the absolute timeout",
+            ));
+        }
+        if self.settings.most_devices == Some(0) {
+            return Err(ConfigError::new(
+                "max_devices",
+                "must be at least 1, or nobody could sign in",
             ));
         }
         if self.issuer.lifetime() > self.store.access_token_life() {

@@ -1,12 +1,12 @@
--- Starts a refresh family. KEYS: family, devices, device data, the moment ahead, cutoffs (the user's first).
+-- Starts a refresh family. KEYS: family, devices, device data, the latest moment, cutoffs (the user's first).
 -- ARGV: hash of the token, id of the key, epoch, tenant, user, sid, client, scope, resource, idle, absolute,
--- when the user authenticated (0: now), data about the device, how long the moment ahead is kept, most devices, evict?,
--- the names for `kill`, when the user signed in (0: as authenticated).
+-- when the user authenticated (0: now), data about the device, how long the latest moment is kept, most devices, evict?,
+-- the names for `kill`, when the user signed in (0: as authenticated), on the device of a session?
 -- Reply: 'ok', when the user authenticated, when the family ends, when the user signed in; or 'cut', or 'full'.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local cutoff = -1
-for i = 5, #KEYS do cutoff = math.max(cutoff, tonumber(redis.call('GET', KEYS[i]) or '-1')) end
+for i = 5, #KEYS do cutoff = math.max(cutoff, moment(KEYS[i])) end
 local auth = tonumber(ARGV[12])
 if auth == 0 then
   auth = math.max(now, cutoff + 1)
@@ -14,6 +14,8 @@ elseif auth <= cutoff then
   return { 'cut' }
 end
 local sid, names = ARGV[6], { ARGV[17], ARGV[18], ARGV[19], ARGV[20] }
+-- The session it is for was ended since: a family now would outlive the end of its device.
+if ARGV[22] == '1' and not index_is_alive(KEYS[2], KEYS[3], sid, now, cutoff, names) then return { 'cut' } end
 if not index_admit(KEYS[2], KEYS[3], now, sid, tonumber(ARGV[15]), ARGV[16] == '1', names, cutoff) then
   return { 'full' }
 end
@@ -27,12 +29,14 @@ redis.call('HSET', KEYS[1], 'cur', ARGV[1], 'kid', ARGV[2], 'epoch', ARGV[3], 't
   'client', ARGV[7], 'scope', ARGV[8], 'resource', ARGV[9], 'idle', ARGV[10], 'abs', number(absolute),
   'auth', number(auth), 'login', number(login), 'rot', number(now), 'gen', '0')
 redis.call('PEXPIREAT', KEYS[1], number(expires))
-local session = string.rep('-', 43)
+local session, about = string.rep('.', 43), ARGV[13]
 local known = redis.call('HGET', KEYS[3], sid)
-if known then session = string.sub(known, 1, 43) end
-index_put(KEYS[2], KEYS[3], sid, expires, session .. string.format('%015.0f', auth) .. ARGV[13])
-if auth > now then
-  local ahead = math.max(auth, tonumber(redis.call('GET', KEYS[4]) or '0'))
-  redis.call('SET', KEYS[4], number(ahead), 'PXAT', number(ahead + tonumber(ARGV[14])))
+if known then
+  session = string.sub(known, 1, 43)
+  if about == '{}' then about = string.sub(known, 59) end
+end
+index_put(KEYS[2], KEYS[3], sid, expires, session .. string.format('%015.0f', auth) .. about)
+if auth > moment(KEYS[4]) then
+  redis.call('SET', KEYS[4], number(auth), 'PXAT', number(auth + tonumber(ARGV[14])))
 end
 return { 'ok', number(auth), number(absolute), number(login) }

@@ -12,12 +12,12 @@ use crate::{
 
 static ISSUE: Operation = Operation::script(
     "refresh.issue",
-    &[device::LUA, include_str!("issue.lua")],
+    &[cutoff::LUA, device::LUA, include_str!("issue.lua")],
     twins::issue,
 );
 static ROTATE: Operation = Operation::script(
     "refresh.rotate",
-    &[device::LUA, include_str!("rotate.lua")],
+    &[cutoff::LUA, device::LUA, include_str!("rotate.lua")],
     twins::rotate,
 );
 
@@ -41,7 +41,7 @@ fn cutoffs(store: &Store, family: &Family) -> Vec<Key> {
 
 fn family_keys(store: &Store, family: &Family) -> Vec<Key> {
     let tag = family.tag();
-    let [zset, hash] = device::keys(store, &tag);
+    let [zset, hash] = device::keys(store.namespace(), &tag);
     vec![
         store.namespace().tagged("refresh", &tag, &family.sid()),
         zset,
@@ -66,12 +66,14 @@ pub(super) struct NewFamily<'a> {
     pub(super) ahead_kept: u64,
     pub(super) most_devices: u64,
     pub(super) evict: bool,
+    /// Whether it belongs to a session, and so to a device that must be there.
+    pub(super) joins: bool,
 }
 
 pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFamily<'_>) -> Call {
     let family = &token.family;
     let mut keys = family_keys(store, family);
-    keys.push(cutoff::ahead_key(store.namespace()));
+    keys.push(cutoff::latest_key(store.namespace()));
     keys.extend(cutoffs(store, family));
     let mut args: Vec<Arg> = vec![
         token.hash().into(),
@@ -93,6 +95,7 @@ pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFami
     ];
     Names::new(store, &family.tag()).append_to(&mut args);
     args.push(new.login_ms.into());
+    args.push(new.joins.into());
     Call::new(&ISSUE, keys, args)
 }
 

@@ -15,7 +15,7 @@ local sid, names = ARGV[11], { ARGV[12], ARGV[13], ARGV[14], ARGV[15] }
 local absolute, rotated = tonumber(f.abs), tonumber(f.rot)
 if now >= absolute or now >= rotated + tonumber(f.idle) then return { 'expired' } end
 local cutoff = -1
-for i = 4, #KEYS do cutoff = math.max(cutoff, tonumber(redis.call('GET', KEYS[i]) or '-1')) end
+for i = 4, #KEYS do cutoff = math.max(cutoff, moment(KEYS[i])) end
 if tonumber(f.auth) <= cutoff then
   kill(KEYS[2], KEYS[3], sid, names, 'revoked')
   return { 'cut' }
@@ -38,13 +38,15 @@ local function good(what, nonce, kid)
 end
 local hash, generation, current = ARGV[2], tonumber(ARGV[3]), tonumber(f.gen)
 local grace = tonumber(ARGV[7])
+-- Not below 0: a clock that was set back opens no window in strict mode.
+local age = math.max(0, now - rotated)
 
 -- The token of before, presented again: by our own resend, which knows the nonce, or by whoever lost the answer.
 if f.prev == hash and generation == current - 1 then
-  if f.nonce == ARGV[5] or now - rotated < grace then return good('replayed', f.nonce, f.kid) end
+  if f.nonce == ARGV[5] or age < grace then return good('replayed', f.nonce, f.kid) end
 end
 -- A late tab of a client that has the new token already: it comes back as it is.
-if f.cur == hash and generation == current and current > 0 and now - rotated < grace then
+if f.cur == hash and generation == current and current > 0 and age < grace then
   return good('current', '', f.kid)
 end
 -- A generation above the stored one was made by this server and lost by the store: it rolls forward.

@@ -105,7 +105,7 @@ impl Rotation {
     ///
     /// # Errors
     ///
-    /// When the store cannot confirm it, the session was cut off meanwhile, or there are too many devices.
+    /// When the store cannot confirm it, the session ended meanwhile, or there are too many devices.
     pub async fn issue(&self, login: &RefreshLogin) -> Result<TokenPair, RefreshError> {
         self.issue_narrowed(login, "").await
     }
@@ -132,15 +132,16 @@ impl Rotation {
             tenant: &login.tenant,
             user: &login.user,
             client: &login.client,
-            scope: &login.scope,
-            resource: &login.resource,
+            scope: &spaced(&login.scope),
+            resource: &spaced(&login.resource),
             idle_ms: millis(inner.settings.idle),
             absolute_ms: millis(inner.settings.absolute),
             auth_ms: login.auth_ms,
             login_ms: login.login_ms,
             about: &login.about(),
+            joins: login.sid.is_some(),
             ahead_kept: millis(inner.store.longest_credential()),
-            most_devices: inner.settings.most_devices.into(),
+            most_devices: inner.settings.most_devices.unwrap_or(0).into(),
             evict: inner.settings.evict,
         };
         let reply = inner
@@ -161,7 +162,7 @@ impl Rotation {
                     tenant: login.tenant.clone(),
                     user: login.user.clone(),
                     client: login.client.clone(),
-                    scope: login.scope.clone(),
+                    scope: spaced(&login.scope),
                 };
                 inner.pair(&token, key_id, &of, scope)
             }
@@ -207,7 +208,8 @@ impl Rotation {
     }
 
     /// Ends the login that a refresh token belongs to: its family, its session and its access tokens, in one trip. A
-    /// token that is forged or whose family is gone ends nothing, and that is no error (RFC 7009 §2.2).
+    /// token that is forged, whose family was ended, or instead of which others were issued since on the same device ends
+    /// nothing, and that is no error (RFC 7009 §2.2).
     ///
     /// # Errors
     ///
@@ -220,11 +222,12 @@ impl Rotation {
                 None => Ok(()),
             };
         };
-        inner
-            .devices
-            .end_tagged(&token.family.tag(), &token.family.sid())
+        let (sid, epoch) = (token.family.sid(), token.family.epoch());
+        let devices = &inner.devices;
+        let was = devices
+            .end_of_token(&token.family.tag(), &sid, epoch)
             .await?;
-        event_info!(event = "refresh.revoked", sid = %token.family.sid(), "a refresh family was ended");
+        event_info!(event = "refresh.revoked", %sid, was, "a refresh family was ended");
         Ok(())
     }
 
@@ -303,10 +306,11 @@ impl Inner {
         narrowed: &str,
     ) -> Result<TokenPair, RefreshError> {
         let sid = token.family.sid();
+        let narrowed = spaced(narrowed);
         let scope = if narrowed.is_empty() {
             &of.scope
         } else {
-            narrowed
+            &narrowed
         };
         let mut grant = Grant::user(&*of.user)
             .sid(&*sid)
@@ -319,7 +323,7 @@ impl Inner {
             grant = grant.client_id(&*of.client);
         }
         if !scope.is_empty() {
-            grant = grant.scope(scope);
+            grant = grant.scope(scope.as_str());
         }
         let access = self
             .issuer
@@ -332,10 +336,15 @@ impl Inner {
             access,
             refresh,
             sid,
-            scope: scope.to_owned(),
+            scope: scope.clone(),
             ends_ms: of.ends_ms,
         })
     }
+}
+
+/// The words of a list, one space between them: as they are stored, compared and said.
+fn spaced(list: &str) -> String {
+    list.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn refusal(token: &Token, refused: &Rotated) -> RefreshErrorKind {

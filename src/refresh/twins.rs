@@ -6,7 +6,7 @@ use crate::{
     store::{Arg, Fault, Key, Memory, Value},
 };
 
-const NO_SESSION: [u8; 43] = [b'-'; 43];
+const NO_SESSION: [u8; 43] = [b'.'; 43];
 
 fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
     args.get(at).ok_or(Fault::Corrupt)
@@ -52,11 +52,42 @@ pub(super) fn issue(
         cutoff,
     };
     let index = Index { zset, hash };
+    let joins = arg(args, 21)?.int()? == 1;
+    if joins && !index.is_alive(memory, now, &sid, cutoff, room.names)? {
+        return Ok(reply(["cut"]));
+    }
     if !index.admit(memory, now, &sid, &room)? {
         return Ok(reply(["full"]));
     }
     let absolute = now + arg(args, 10)?.int()?;
     let expires = absolute.min(now + arg(args, 9)?.int()?);
+    let login = match arg(args, 20)?.int()? {
+        0 => auth,
+        login => login,
+    };
+    start_family(memory, family, args, [absolute, auth, login, now, 0])?;
+    memory.expire_at(family, expires);
+    let meta = meta_of(
+        index.meta(memory, &sid)?.as_deref(),
+        auth,
+        &arg(args, 12)?.bytes(),
+    );
+    index.put(memory, &sid, expires, &meta)?;
+    cutoff::note_latest(memory, ahead, auth, arg(args, 13)?.int()?)?;
+    Ok(reply([
+        "ok".to_owned(),
+        auth.to_string(),
+        absolute.to_string(),
+        login.to_string(),
+    ]))
+}
+
+fn start_family(
+    memory: &mut Memory,
+    family: &Key,
+    args: &[Arg],
+    numbers: [u64; 5],
+) -> Result<(), Fault> {
     memory.delete(family);
     for (name, at) in [
         ("cur", 0),
@@ -71,38 +102,24 @@ pub(super) fn issue(
     ] {
         memory.hash_set(family, name.as_bytes(), &arg(args, at)?.bytes())?;
     }
-    let login = match arg(args, 20)?.int()? {
-        0 => auth,
-        login => login,
-    };
-    let numbers = [("abs", absolute), ("auth", auth), ("login", login)];
-    for (name, value) in numbers.into_iter().chain([("rot", now), ("gen", 0)]) {
+    for (name, value) in ["abs", "auth", "login", "rot", "gen"]
+        .into_iter()
+        .zip(numbers)
+    {
         memory.hash_set(family, name.as_bytes(), value.to_string().as_bytes())?;
     }
-    memory.expire_at(family, expires);
-    let known = index.meta(memory, &sid)?;
-    let session = known
-        .as_deref()
-        .and_then(|meta| meta.get(..43))
-        .unwrap_or(&NO_SESSION);
-    let meta = [
-        session,
-        format!("{auth:015}").as_bytes(),
-        &arg(args, 12)?.bytes(),
-    ]
-    .concat();
-    index.put(memory, &sid, expires, &meta)?;
-    if auth > now {
-        let moment = auth.max(cutoff::read(memory, ahead)?.unwrap_or(0));
-        let kept = arg(args, 13)?.int()?;
-        memory.set(ahead, moment.to_string().into_bytes(), Some(moment + kept))?;
-    }
-    Ok(reply([
-        "ok".to_owned(),
-        auth.to_string(),
-        absolute.to_string(),
-        login.to_string(),
-    ]))
+    Ok(())
+}
+
+/// What the index is to know, given what it knew.
+fn meta_of(known: Option<&[u8]>, auth: u64, about: &[u8]) -> Vec<u8> {
+    let session = known.and_then(|meta| meta.get(..43));
+    let about = match known.and_then(|meta| meta.get(58..)) {
+        Some(known) if about == b"{}" => known,
+        _ => about,
+    };
+    let auth = format!("{auth:015}");
+    [session.unwrap_or(&NO_SESSION), auth.as_bytes(), about].concat()
 }
 
 /// A family as it is stored.

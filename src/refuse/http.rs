@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt::Write, time::Duration};
 
 use http::{
     HeaderMap, HeaderValue, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
 };
 
 use super::{
@@ -39,6 +39,10 @@ pub(super) fn write<B: 'static>(response: &mut Response<B>, rejection: &Rejectio
 fn write_headers(headers: &mut HeaderMap, rejection: &Rejection) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     write_challenge(headers, rejection);
+    if rejection.kind() == RejectionKind::Csrf {
+        // Not every cache honours `no-store`, and another page's request is answered differently.
+        headers.insert(VARY, HeaderValue::from_static("Sec-Fetch-Site, Origin"));
+    }
     if let Some(after) = rejection.retry() {
         headers.insert(RETRY_AFTER, seconds(after));
     }

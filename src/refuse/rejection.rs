@@ -79,6 +79,8 @@ pub enum RejectionKind {
     UnsupportedMediaType,
     /// More than is allowed to be stored or carried: 413, gRPC 8.
     TooLarge,
+    /// A request that is malformed, as one that is addressed to two hosts: 400, gRPC 3.
+    BadRequest,
     /// A refresh token or code that is expired, revoked, used or unknown: 400 `{"error":"invalid_grant"}` (RFC 6749
     /// section 5.2), gRPC 16.
     InvalidGrant,

@@ -112,6 +112,8 @@ table! {
         "this content type is not accepted here", Problem, None;
     TooLarge: PAYLOAD_TOO_LARGE 413, 8, "too_large", "Too large",
         "the request would store or carry more than is allowed", Problem, None;
+    BadRequest: BAD_REQUEST 400, 3, "bad_request", "Bad request",
+        "the request is malformed", Problem, None;
     InvalidGrant: BAD_REQUEST 400, 16, "invalid_grant", "Invalid grant",
         "the refresh token is expired, revoked or invalid", OAuth, None;
     InvalidScope: BAD_REQUEST 400, 3, "invalid_scope", "Invalid scope",

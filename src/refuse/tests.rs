@@ -7,7 +7,7 @@ use super::{
 
 #[test]
 fn the_table_has_every_kind() {
-    assert_eq!(KINDS.len(), 16);
+    assert_eq!(KINDS.len(), 18);
 }
 
 #[test]

@@ -2,11 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{
-    HeaderMap, HeaderValue,
-    header::{CACHE_CONTROL, VARY},
-    request, response,
-};
+use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL, request, response};
 
 use super::{
     handle::{SaveOutcome, Session},
@@ -126,7 +122,8 @@ fn write_headers(session: &Session, head: &mut response::Parts) {
         (state.asked, task)
     };
     if asked {
-        vary_by_cookie(&mut head.headers);
+        // A shared cache must not give one user's page to another (CVE-2023-30861).
+        cookie::vary(&mut head.headers, "cookie");
     }
     let value = match cookie {
         None => return,
@@ -146,21 +143,8 @@ fn write_headers(session: &Session, head: &mut response::Parts) {
         }
         // The builder has checked the name, and an id is short.
         Err(error) => {
-            event_error!(event = "session.cookie", %error, "a session cookie could not be written")
+            event_error!(event = "session.cookie", %error, "a session cookie could not be written");
         }
-    }
-}
-
-/// A shared cache must not give one user's page to another (CVE-2023-30861).
-fn vary_by_cookie(headers: &mut HeaderMap) {
-    let listed = headers.get_all(VARY).iter().any(|line| {
-        line.as_bytes()
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii)
-            .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"cookie"))
-    });
-    if !listed {
-        headers.append(VARY, HeaderValue::from_static("cookie"));
     }
 }
 

@@ -58,7 +58,7 @@ impl SessionId {
         Ok(Self { bytes, length })
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 

@@ -13,11 +13,16 @@ if not r then return CORRUPT end
 local now = now_ms()
 local age = math.max(0, now - r.touched)
 if age >= tonumber(ARGV[1]) and r.idle > 0 and now < expiry(r) and not is_cut(r, largest_cutoff(4)) then
-  r.touched, age = now, 0
-  redis.call('SETRANGE', KEYS[1], TOUCHED, number15(now))
-  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', expiry(r)))
-  if r.user ~= '' then index_touch(KEYS[2], KEYS[3], r.sid, expiry(r)) end
-  reply[1] = string.sub(raw, 1, TOUCHED) .. number15(now) .. string.sub(raw, TOUCHED + 16)
+  local done = redis.pcall('SETRANGE', KEYS[1], TOUCHED, number15(now))
+  if type(done) ~= 'table' then
+    r.touched, age = now, 0
+    redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', expiry(r)))
+    if r.user ~= '' then index_touch(KEYS[2], KEYS[3], r.sid, expiry(r)) end
+    reply[1] = string.sub(raw, 1, TOUCHED) .. number15(now) .. string.sub(raw, TOUCHED + 16)
+  elseif not string.find(done.err, 'OOM', 1, true) then
+    -- A server whose memory is full records no use, and that is no reason not to answer; anything else is.
+    return done
+  end
 end
 reply[#reply + 1] = age
 return reply

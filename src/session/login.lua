@@ -1,13 +1,13 @@
 -- Ends the old session, if there is one, and starts one of a user under a new id.
--- KEYS: old session, new session, devices and device data of the user, those of the old session, the moment ahead,
+-- KEYS: old session, new session, devices and device data of the user, those of the old session, the latest moment,
 -- cutoffs (the old session's cutoff of its user comes last).
 -- ARGV: longest record, hash of the new id, has an old session?, tenant, user, sid, idle, absolute, persistent,
--- data about the device, how long the moment ahead is kept, most devices (0: any number), evict?, the names for `kill`
+-- data about the device, how long the latest moment is kept, most devices (0: any number), evict?, the names for `kill`
 -- of the user, those of the old session, changes.
 -- Reply: the record, 2 if it is too long, 3 if there are too many devices.
 local now = now_ms()
 local cutoff = -1
-for i = 8, #KEYS - 1 do cutoff = math.max(cutoff, tonumber(redis.call('GET', KEYS[i]) or '-1')) end
+for i = 8, #KEYS - 1 do cutoff = math.max(cutoff, moment(KEYS[i])) end
 local r = {
   rev = 1, created = now, auth = math.max(now, cutoff + 1), touched = now, idle = tonumber(ARGV[7]),
   deadline = now + tonumber(ARGV[8]), persistent = ARGV[9], check = string.sub(ARGV[2], 1, 8),
@@ -38,8 +38,7 @@ if old then
   end
 end
 index_put(KEYS[3], KEYS[4], r.sid, expiry(r), ARGV[2] .. number15(r.auth) .. ARGV[10])
-if r.auth > now then
-  local ahead = math.max(r.auth, tonumber(redis.call('GET', KEYS[7]) or '0'))
-  redis.call('SET', KEYS[7], string.format('%.0f', ahead), 'PXAT', string.format('%.0f', ahead + tonumber(ARGV[11])))
+if r.auth > moment(KEYS[7]) then
+  redis.call('SET', KEYS[7], string.format('%.0f', r.auth), 'PXAT', string.format('%.0f', r.auth + tonumber(ARGV[11])))
 end
 return written

@@ -43,6 +43,8 @@
 //! - `SameSite` limits damage and is no protection against CSRF.
 
 mod binding;
+#[cfg(feature = "csrf")]
+mod csrf;
 mod error;
 mod gate;
 mod handle;
@@ -56,7 +58,12 @@ mod state;
 mod twins;
 mod writing;
 
+#[cfg(test)]
+mod tests;
+
 pub use binding::OnMismatch;
+#[cfg(feature = "csrf")]
+pub(crate) use csrf::{CsrfAfter, CsrfBinding, CsrfPlace};
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
@@ -64,3 +71,17 @@ pub use layer::{OnGone, OnLimit, SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
 pub use ops::Ended;
 pub use require::{RequireFreshLoginLayer, RequireGate, RequireLayer, RequireLoginLayer, View};
+
+/// A stored session, made and used this much earlier; what cannot be read stays as it is.
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) fn aged(raw: &[u8], by: u64) -> Vec<u8> {
+    match record::Record::parse(raw.to_vec()) {
+        Some(mut record) => {
+            record.age(by);
+            record.into_raw()
+        }
+        None => raw.to_vec(),
+    }
+}
+#[cfg(feature = "csrf")]
+pub(crate) use {ops::PRELUDE, record::deadline_of, twins::is_mark};

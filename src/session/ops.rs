@@ -16,38 +16,44 @@ use crate::{
     },
 };
 
-const PRELUDE: &str = include_str!("prelude.lua");
+/// Reads and writes records.
+pub(crate) const PRELUDE: &str = include_str!("prelude.lua");
 
 pub(super) static READ: Operation = Operation::command("session.read", "MGET", mget);
 pub(super) static LOAD: Operation = Operation::script(
     "session.load",
-    &[PRELUDE, device::LUA, include_str!("load.lua")],
+    &[cutoff::LUA, PRELUDE, device::LUA, include_str!("load.lua")],
     twins::load,
 );
 pub(super) static SAVE: Operation = Operation::script(
     "session.save",
-    &[PRELUDE, device::LUA, include_str!("save.lua")],
+    &[cutoff::LUA, PRELUDE, device::LUA, include_str!("save.lua")],
     twins::save,
 );
 pub(super) static CREATE: Operation = Operation::script(
     "session.create",
-    &[PRELUDE, include_str!("create.lua")],
+    &[cutoff::LUA, PRELUDE, include_str!("create.lua")],
     twins::create,
 );
 pub(super) static RENEW: Operation = Operation::script(
     "session.renew",
-    &[PRELUDE, device::LUA, include_str!("renew.lua")],
+    &[cutoff::LUA, PRELUDE, device::LUA, include_str!("renew.lua")],
     twins::renew,
 );
 /// Old and new session lie in different slots when a visitor signs in; see the slot test.
 pub(super) static LOGIN: Operation = Operation::script(
     "session.login",
-    &[PRELUDE, device::LUA, include_str!("login.lua")],
+    &[cutoff::LUA, PRELUDE, device::LUA, include_str!("login.lua")],
     twins::login,
 );
 pub(super) static DESTROY: Operation = Operation::script(
     "session.destroy",
-    &[PRELUDE, device::LUA, include_str!("destroy.lua")],
+    &[
+        cutoff::LUA,
+        PRELUDE,
+        device::LUA,
+        include_str!("destroy.lua"),
+    ],
     twins::destroy,
 );
 
@@ -132,7 +138,7 @@ impl<'a> Place<'a> {
     }
 
     fn devices(&self) -> [Key; 2] {
-        device::keys(self.store, &self.tag)
+        device::keys(self.namespace, &self.tag)
     }
 
     fn user_cutoff(&self) -> Key {
@@ -220,7 +226,7 @@ impl<'a> Place<'a> {
         let mut keys = vec![from.key(), self.key()];
         keys.extend(self.devices());
         keys.extend(from.devices());
-        keys.push(cutoff::ahead_key(self.namespace));
+        keys.push(cutoff::latest_key(self.namespace));
         keys.extend(self.cutoffs());
         keys.push(from.user_cutoff());
         let mut args = vec![

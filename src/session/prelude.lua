@@ -11,16 +11,18 @@ end
 
 local function netstring(text) return #text .. ':' .. text end
 
+-- A length has one spelling, as in record.rs: no leading zeros, at most ten digits.
 local function read_netstring(raw, at)
   local from, to, length = string.find(raw, '^(%d+):', at)
-  if not from then return nil end
+  if not from or #length > 10 or (#length > 1 and string.sub(length, 1, 1) == '0') then return nil end
   local after = to + 1 + tonumber(length)
   if after > #raw + 1 then return nil end
   return string.sub(raw, to + 1, after - 1), after
 end
 
 local function parse(raw)
-  if #raw < FIXED or string.sub(raw, 1, 1) ~= '1' then return nil end
+  -- `tonumber` would take signs, spaces, fractions and hexadecimals as well.
+  if #raw < FIXED or not string.find(string.sub(raw, 1, 87), '^1%d+[p%-]$') then return nil end
   local r = {
     rev = tonumber(string.sub(raw, 2, 11)),
     created = tonumber(string.sub(raw, 12, 26)),
@@ -35,9 +37,7 @@ local function parse(raw)
   r.tenant, at = read_netstring(raw, at)
   if at then r.user, at = read_netstring(raw, at) end
   if at then r.sid, at = read_netstring(raw, at) end
-  if not at or not r.rev or not r.created or not r.auth or not r.touched or not r.idle or not r.deadline then
-    return nil
-  end
+  if not at then return nil end
   r.fields_at = at
   return r
 end
@@ -67,7 +67,7 @@ end
 local function largest_cutoff(from)
   local cutoff = -1
   for i = from, #KEYS do
-    cutoff = math.max(cutoff, tonumber(redis.call('GET', KEYS[i]) or '-1'))
+    cutoff = math.max(cutoff, moment(KEYS[i]))
   end
   return cutoff
 end
@@ -83,7 +83,8 @@ local function fields_of(raw, r)
     if not at then return nil end
     value, at = read_netstring(raw, at)
     if not at then return nil end
-    if not values[name] then names[#names + 1] = name end
+    if values[name] then return nil end
+    names[#names + 1] = name
     values[name] = value
   end
   return names, values

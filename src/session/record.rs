@@ -12,6 +12,8 @@
 //! Times are milliseconds of the store's clock; `auth` is 0 for nobody, `idle` is 0 without an idle timeout. `check` is
 //! the beginning of the hash under which the record is stored: a reply that belongs to another question is noticed.
 
+use std::collections::BTreeSet;
+
 use crate::store::{Fault, StoreError, StoreErrorKind};
 
 const VERSION: u8 = b'1';
@@ -67,10 +69,16 @@ impl Header {
     }
 }
 
+/// When the session of a stored record ends, however much it is used.
+#[cfg(feature = "csrf")]
+pub(crate) fn deadline_of(raw: &[u8]) -> Option<u64> {
+    Record::parse(raw.to_vec()).map(|record| record.header.deadline)
+}
+
 impl Record {
     /// Reads a stored record; `None` is one that this version of the crate cannot read.
     pub(super) fn parse(raw: Vec<u8>) -> Option<Self> {
-        if raw.len() < FIXED || raw[0] != VERSION {
+        if raw.len() < FIXED || raw[0] != VERSION || !matches!(raw[86], b'p' | b'-') {
             return None;
         }
         let mut check = [0; CHECK];
@@ -137,14 +145,15 @@ impl Record {
         })
     }
 
-    /// All fields for the Rust half of a script, or a fault if one cannot be read.
+    /// All fields for the Rust half of a script, or a fault if one cannot be read or is there twice.
     pub(super) fn all_fields(&self) -> Result<Fields, Fault> {
         let fields: Fields = self
             .fields()
             .map(|(name, value)| (name.to_vec(), value.to_vec()))
             .collect();
         let rendered = Self::render(&self.header, &fields);
-        if rendered.len() == self.raw.len() {
+        let names: BTreeSet<_> = fields.iter().map(|(name, _)| name).collect();
+        if rendered.len() == self.raw.len() && names.len() == fields.len() {
             Ok(fields)
         } else {
             Err(Fault::Corrupt)
@@ -161,6 +170,22 @@ impl Record {
     pub(super) fn touch(&mut self, now: u64) {
         self.header.touched = now;
         self.raw[TOUCHED..56].copy_from_slice(format!("{now:015}").as_bytes());
+    }
+
+    /// The same record, made and used this much earlier.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(super) fn age(&mut self, by: u64) {
+        let header = &mut self.header;
+        header.created = header.created.saturating_sub(by);
+        header.touched = header.touched.saturating_sub(by);
+        header.deadline = header.deadline.saturating_sub(by);
+        // 0 stands for nobody.
+        if header.auth > 0 {
+            header.auth = header.auth.saturating_sub(by).max(1);
+        }
+        let fields = self.raw.split_off(self.fields_at);
+        self.raw = Self::render(&self.header, &[]);
+        self.raw.extend(fields);
     }
 
     pub(super) fn into_raw(self) -> Vec<u8> {
@@ -183,7 +208,8 @@ fn number(digits: &[u8]) -> Option<u64> {
 fn netstring(raw: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let rest = raw.get(at..)?;
     let colon = rest.iter().take(11).position(|byte| *byte == b':')?;
-    if colon == 0 {
+    // A length has one spelling, as in `prelude.lua`.
+    if colon == 0 || (colon > 1 && rest[0] == b'0') {
         return None;
     }
     let length = usize::try_from(number(&rest[..colon])?).ok()?;
@@ -246,7 +272,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(
-            fields in prop::collection::vec((".{0,9}", ".{0,40}"), 0..8), user: String, now in 0_u64..1_000_000_000_000,
+            fields in prop::collection::btree_map(".{0,9}", ".{0,40}", 0..8), user: String, now in 0_u64..1_000_000_000_000,
         ) {
             let header = Header { user: user.into_bytes(), ..header() };
             let fields: Fields =

@@ -25,6 +25,14 @@ pub(super) struct State {
     pub(super) ended: Option<Ended>,
     /// When the load that travels with somebody else's trip was asked, by the node's clock.
     pub(super) rode_at: u64,
+    /// The id that a session of nobody gets if one is made, where that was said ahead.
+    pub(super) planned: Option<SessionId>,
+    /// Whether this request made the session, for nobody.
+    #[cfg_attr(
+        not(feature = "csrf"),
+        expect(dead_code, reason = "read for CSRF tokens")
+    )]
+    pub(super) made: bool,
 }
 
 pub(super) enum Known {
@@ -59,11 +67,19 @@ impl State {
             closed: false,
             ended: None,
             rode_at: 0,
+            planned: None,
+            made: false,
         }
     }
 
     pub(super) fn is_unread(&self) -> bool {
         matches!(self.known, Known::Unread)
+    }
+
+    /// Whether the changes so far make a session of nobody.
+    #[cfg(feature = "csrf")]
+    pub(super) fn will_be_made(&self) -> bool {
+        matches!(self.known, Known::Missing) && self.changes.sets_something()
     }
 
     pub(super) fn record(&self) -> Option<&Record> {
@@ -98,6 +114,7 @@ impl State {
         self.cookie = Some(CookieTask::Set {
             max_age: header.persistent.then_some(remaining),
         });
+        self.made &= header.is_anonymous();
         self.id = Some(id);
         self.known = Known::Loaded(record);
     }
@@ -113,6 +130,7 @@ impl State {
     pub(super) fn destroyed(&mut self) {
         self.gone();
         self.id = None;
+        self.made = false;
         self.cookie = Some(CookieTask::Remove);
     }
 

@@ -35,9 +35,8 @@ pub(super) fn load(
     let mut record = Record::parse(raw).ok_or(Fault::Corrupt)?;
     let mut age = now.saturating_sub(record.header.touched);
     let fresh = arg(args, 0)?.int()?;
-    let alive =
-        now < record.header.expiry() && !record.header.is_cut(cutoff::largest(memory, cutoffs)?);
-    if age >= fresh && record.header.idle > 0 && alive {
+    let due = age >= fresh && record.header.idle > 0 && now < record.header.expiry();
+    if due && !record.header.is_cut(cutoff::largest(memory, cutoffs)?) {
         record.touch(now);
         age = 0;
         let expires = record.header.expiry();
@@ -211,7 +210,7 @@ pub(super) fn login(
     let auth = format!("{:015}", header.auth);
     let meta = [&*id, auth.as_bytes(), &*arg(args, 9)?.bytes()].concat();
     index.put(memory, &header.sid, header.expiry(), &meta)?;
-    run_ahead(memory, now, ahead, header.auth, arg(args, 10)?.int()?)?;
+    cutoff::note_latest(memory, ahead, header.auth, arg(args, 10)?.int()?)?;
     Ok(written.map_or(Value::Int(2), Value::Bytes))
 }
 
@@ -229,15 +228,6 @@ fn new_user(now: u64, cutoff: Option<u64>, args: &[Arg]) -> Result<Header, Fault
         user: arg(args, 4)?.bytes().into_owned(),
         sid: arg(args, 5)?.bytes().into_owned(),
     })
-}
-
-/// Notes a moment of authentication that had to be taken ahead of the clock.
-fn run_ahead(memory: &mut Memory, now: u64, key: &Key, auth: u64, kept: u64) -> Result<(), Fault> {
-    if auth > now {
-        let ahead = auth.max(cutoff::read(memory, key)?.unwrap_or(0));
-        memory.set(key, ahead.to_string().into_bytes(), Some(ahead + kept))?;
-    }
-    Ok(())
 }
 
 /// `destroy.lua`
@@ -290,7 +280,8 @@ fn current(memory: &Memory, key: &Key) -> Result<Option<Vec<u8>>, Fault> {
     Ok(raw.map(<[u8]>::to_vec))
 }
 
-fn is_mark(raw: &[u8]) -> bool {
+/// Whether it is no record but a mark of one that moved or was ended.
+pub(crate) fn is_mark(raw: &[u8]) -> bool {
     matches!(raw.first(), Some(&MOVED | &ENDED))
 }
 

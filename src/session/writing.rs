@@ -1,7 +1,6 @@
 //! The steps of a session that write: login, renewal, logout, save.
 
 use super::{
-    binding::FIELD,
     error::{SessionError, SessionErrorKind},
     handle::{Inner, LONGEST_NAME, SaveOutcome, Session, check_name, user_of},
     id::SessionId,
@@ -53,14 +52,10 @@ impl Session {
         };
         self.check_bound().await?;
         let (old, unsent) = self.0.start_write()?;
-        let mut changes = unsent.changes.clone();
-        if let Some(bound) = self.0.bound() {
-            changes.fields.insert(FIELD.to_owned(), Some(bound));
-        }
+        let changes = self.0.bound(&unsent.changes);
         let call = config.place(&new).login(old.as_ref(), &user, &changes);
-        let header = match self.write(call, &new, unsent).await? {
-            Some(header) => header,
-            None => return Err(SessionError::new(SessionErrorKind::Gone)),
+        let Some(header) = self.write(call, &new, unsent).await? else {
+            return Err(SessionError::new(SessionErrorKind::Gone));
         };
         event_info!(event = "session.login", sid = %String::from_utf8_lossy(&header.sid), "a user signed in");
         user_of(&header).ok_or_else(|| SessionError::new(SessionErrorKind::Gone))
@@ -205,10 +200,14 @@ impl Session {
 
     async fn create(&self, unsent: Unsent<'_>) -> Result<SaveOutcome, SessionError> {
         let config = &self.0.config;
-        let id = SessionId::anonymous()?;
+        let planned = self.0.state().planned.take();
+        let id = planned.map_or_else(SessionId::anonymous, Ok)?;
         let call = config.place(&id).create(&config.life, &unsent.changes);
         match self.write(call, &id, unsent).await? {
-            Some(_) => Ok(SaveOutcome::Created),
+            Some(_) => {
+                self.0.state().made = true;
+                Ok(SaveOutcome::Created)
+            }
             // Two equal ids among 160 random bits: the generator is broken.
             None => Err(SessionError::new(SessionErrorKind::Random)),
         }

@@ -212,7 +212,10 @@ impl StoreBuilder {
             deadline: self.deadline,
             longest_credential: self.longest_credential,
             access_token_life: self.access_token_life,
+            #[cfg(not(any(test, feature = "test-util")))]
             clock: self.clock,
+            #[cfg(any(test, feature = "test-util"))]
+            clock: self.clock.skippable(),
             #[cfg(any(test, feature = "test-util"))]
             pause: Mutex::new(None),
         })))
@@ -242,17 +245,22 @@ impl StoreBuilder {
 
     #[cfg(not(feature = "tls"))]
     fn client(&self, info: ConnectionInfo) -> Result<redis::Client, ConfigError> {
-        if matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }) {
-            return Err(ConfigError::new(
-                "url",
-                "rediss:// needs the feature `tls` of this crate",
-            ));
-        }
         redis::Client::open(info).map_err(|error| bad_url().caused_by(error))
     }
 }
 
 fn connection_info(url: &str) -> Result<ConnectionInfo, ConfigError> {
+    // Without TLS the driver does not know the scheme at all.
+    #[cfg(not(feature = "tls"))]
+    if ["rediss:", "valkeys:"]
+        .iter()
+        .any(|tls| url.starts_with(tls))
+    {
+        return Err(ConfigError::new(
+            "url",
+            "rediss:// needs the feature `tls` of this crate",
+        ));
+    }
     // The driver's own message may repeat the address, and with it a password: it is not kept.
     let info = url.into_connection_info().map_err(|_| bad_url())?;
     let tcp = redis::io::tcp::TcpSettings::default()
@@ -287,5 +295,17 @@ impl fmt::Debug for StoreBuilder {
             .field("blacklist_prefix", &self.blacklist_prefix)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(feature = "tls")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_with_tls_names_the_missing_feature() {
+        let error = connection_info("rediss://user:hunter2@host").unwrap_err();
+        assert!(error.to_string().contains("feature `tls`"));
+        assert!(!format!("{error:?}").contains("hunter2"));
     }
 }

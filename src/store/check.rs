@@ -88,7 +88,12 @@ impl Store {
             Call::new(&INFO, Vec::new(), vec!["server".into()]),
             Call::new(&INFO, Vec::new(), vec!["memory".into()]),
             Call::new(&SCRIPT, Vec::new(), Vec::new()),
-            Call::new(&TRACKING, Vec::new(), vec!["TRACKINGINFO".into()]),
+            // Refused for its last word by a server that would grant the rest: asking changes nothing.
+            Call::new(
+                &TRACKING,
+                Vec::new(),
+                vec!["TRACKING".into(), "ASKED".into()],
+            ),
         ];
         let before = self.0.clock.now_millis();
         let replies = self.trip(&calls).await?;
@@ -103,7 +108,12 @@ impl Store {
             Ok(time) => skew(&time, before, after),
             Err(error) => Some(scripts(&error)),
         });
-        findings.extend(tracking.err().map(|_| no_tracking()));
+        findings.extend(
+            tracking
+                .err()
+                .filter(|e| !is_syntax(e))
+                .map(|_| no_tracking()),
+        );
         Ok(findings)
     }
 }
@@ -146,9 +156,18 @@ fn eviction(info: &str) -> Option<Finding> {
     })
 }
 
-fn scripts(error: &StoreError) -> Finding {
+/// What the server said.
+fn word(error: &StoreError) -> String {
     use std::error::Error as _;
-    let why = error.source().map(ToString::to_string).unwrap_or_default();
+    error.source().map(ToString::to_string).unwrap_or_default()
+}
+
+fn is_syntax(error: &StoreError) -> bool {
+    word(error).contains("syntax error")
+}
+
+fn scripts(error: &StoreError) -> Finding {
+    let why = word(error);
     Finding::new(
         FindingKind::Scripts,
         format!(

@@ -54,39 +54,18 @@ impl External {
                 StoreError::new(StoreErrorKind::Unavailable).caused_by("recent calls failed")
             );
         }
-        // A trial that is cancelled counts as failed, or the breaker would wait for its outcome for ever.
-        let trial = Trial {
-            breaker: &self.breaker,
-            worked: false,
-        };
         let mut connection = self.connection.share();
         // Which scripts the server holds is not known here, and `NOSCRIPT` is healed.
         let outcome = tokio::time::timeout(deadline, send(&mut *connection, calls, |_| true)).await;
+        // A call that is cancelled says nothing: callers who went away must not close the way for the others. If it was
+        // the trial, the breaker lets another one through a moment later.
+        self.breaker
+            .note(matches!(outcome, Ok(Ok(_))), Instant::now());
         match outcome {
-            Ok(Ok(replies)) => {
-                trial.worked();
-                Ok(replies)
-            }
+            Ok(Ok(replies)) => Ok(replies),
             Ok(Err(error)) => Err(error_of(&error)),
             Err(_) => Err(StoreError::new(StoreErrorKind::Timeout)),
         }
-    }
-}
-
-struct Trial<'a> {
-    breaker: &'a Breaker,
-    worked: bool,
-}
-
-impl Trial<'_> {
-    fn worked(mut self) {
-        self.worked = true;
-    }
-}
-
-impl Drop for Trial<'_> {
-    fn drop(&mut self) {
-        self.breaker.note(self.worked, Instant::now());
     }
 }
 

@@ -42,6 +42,11 @@ impl Namespace {
         })
     }
 
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub(crate) fn blacklist_prefix(&self) -> &str {
         &self.blacklist
     }
@@ -101,7 +106,7 @@ fn check_prefix(field: &'static str, prefix: &str) -> Result<(), ConfigError> {
 
 /// Twelve bytes that co-locate keys, as 16 characters of base64url.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Tag([u8; Tag::CHARS]);
+pub(crate) struct Tag([u8; Self::CHARS]);
 
 impl Tag {
     pub(crate) const BYTES: usize = 12;

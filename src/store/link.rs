@@ -175,15 +175,23 @@ impl Link {
             return Ok(Arc::clone(connection));
         }
         let mut changed = self.0.changed.subscribe();
+        let mut started = false;
         loop {
-            match &mut *lock(&self.0.state) {
+            let start = match &mut *lock(&self.0.state) {
                 State::Up(connection) => return Ok(Arc::clone(connection)),
                 State::Trying { last: Some(error) } => return Err(error.clone()),
-                State::Trying { last: None } => {}
+                State::Trying { last: None } => false,
+                // The task that was started has ended with its runtime, as this call is about to.
+                State::Idle if started => return Err(StoreError::new(StoreErrorKind::Unavailable)),
                 idle @ State::Idle => {
                     *idle = State::Trying { last: None };
-                    Inner::spawn_attempts(&self.0, Duration::ZERO);
+                    true
                 }
+            };
+            if start {
+                // Not under the lock: a runtime that shuts down drops the task at once, and its end takes the lock.
+                Inner::spawn_attempts(&self.0, Duration::ZERO);
+                started = true;
             }
             // The sender lives in `self`.
             let _ = changed.changed().await;

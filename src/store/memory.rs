@@ -2,14 +2,25 @@
 //!
 //! It expires, and it is bounded: past its limit a write fails with `Full` instead of growing. Nothing is evicted,
 //! because what lies here may be a revocation. Values live and die with the process, and no other process sees them.
+//!
+//! An operation is carried out whole or not at all: its first write that needs room decides, and when there was room
+//! the rest of it may exceed the limit by a little. What needs no more room than before never fails, so that a full
+//! store can be read and logged out from. (Redis decides the same way, when a script begins.)
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map, hash_map::Entry as Slot};
 
 use super::Key;
 use super::operation::{Arg, Fault, Value};
 
-/// What one entry costs besides its bytes: the maps' own overhead, roughly.
-const ENTRY_COST: usize = 128;
+/// What one entry costs besides its bytes, roughly: two maps and what the allocator adds.
+const ENTRY_COST: usize = 256;
+/// The same for one member of a collection.
+const MEMBER_COST: usize = 96;
+
+/// The key is there twice, the second time to be found by its expiry.
+fn key_cost(key: &str) -> usize {
+    2 * key.len() + ENTRY_COST
+}
 
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -18,6 +29,8 @@ pub(crate) struct Memory {
     used: usize,
     limit: usize,
     now: u64,
+    /// Whether the operation under way has been given room.
+    granted: bool,
 }
 
 #[derive(Debug)]
@@ -40,9 +53,9 @@ impl Stored {
             Self::Text(text) => text.len(),
             Self::Hash(map) => map
                 .iter()
-                .map(|(name, value)| name.len() + value.len() + ENTRY_COST)
+                .map(|(name, value)| name.len() + value.len() + MEMBER_COST)
                 .sum(),
-            Self::Sorted(map) => map.keys().map(|member| member.len() + ENTRY_COST).sum(),
+            Self::Sorted(map) => map.keys().map(|member| member.len() + MEMBER_COST).sum(),
         }
     }
 }
@@ -55,6 +68,7 @@ impl Memory {
             used: 0,
             limit,
             now: 0,
+            granted: false,
         }
     }
 
@@ -71,29 +85,47 @@ impl Memory {
         }
     }
 
+    /// Called before every operation.
+    pub(super) fn begin(&mut self) {
+        self.granted = false;
+    }
+
+    /// Whether the operation may need this much more.
+    fn grant(&mut self, more: usize) -> Result<(), Fault> {
+        if more > 0 && !self.granted {
+            if self.used.saturating_add(more) > self.limit {
+                return Err(Fault::Full);
+            }
+            self.granted = true;
+        }
+        Ok(())
+    }
+
     fn forget(&mut self, key: &str) -> bool {
         let Some(entry) = self.entries.remove(key) else {
             return false;
         };
-        self.used = self
-            .used
-            .saturating_sub(key.len() + ENTRY_COST + entry.value.cost());
+        self.used = self.used.saturating_sub(key_cost(key) + entry.value.cost());
         if let Some(deadline) = entry.expires {
             self.deadlines.remove(&(deadline, key.to_owned()));
         }
         true
     }
 
-    /// How many keys there are.
+    /// Everything there is, in no order.
     #[cfg(any(test, feature = "test-util"))]
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// All keys, in no order.
-    #[cfg(any(test, feature = "test-util"))]
-    pub(crate) fn keys(&self) -> Vec<String> {
-        self.entries.keys().cloned().collect()
+    pub(crate) fn entries(&self) -> Vec<super::Entry> {
+        use super::Content;
+        let entry = |(key, entry): (&String, &Entry)| super::Entry {
+            key: key.clone(),
+            content: match &entry.value {
+                Stored::Text(text) => Content::Text(text.clone()),
+                Stored::Hash(map) => Content::Hash(map.clone()),
+                Stored::Sorted(map) => Content::Sorted(map.clone()),
+            },
+            expires: entry.expires,
+        };
+        self.entries.iter().map(entry).collect()
     }
 
     pub(crate) fn exists(&self, key: &str) -> bool {
@@ -120,14 +152,12 @@ impl Memory {
         value: Vec<u8>,
         expires: Option<u64>,
     ) -> Result<(), Fault> {
-        let cost = key.len() + ENTRY_COST + value.len();
+        let cost = key_cost(key) + value.len();
         let freed = self
             .entries
             .get(key)
-            .map_or(0, |old| key.len() + ENTRY_COST + old.value.cost());
-        if self.used - freed + cost > self.limit {
-            return Err(Fault::Full);
-        }
+            .map_or(0, |old| key_cost(key) + old.value.cost());
+        self.grant(cost.saturating_sub(freed))?;
         self.forget(key);
         self.used += cost;
         self.entries.insert(
@@ -179,12 +209,12 @@ impl Memory {
         }
     }
 
-    /// The entry of a collection, made when missing. Callers have checked the limit.
+    /// The entry of a collection, made when missing. Callers have been granted the room.
     fn slot(&mut self, key: &str, empty: impl FnOnce() -> Stored) -> &mut Entry {
         match self.entries.entry(key.to_owned()) {
             Slot::Occupied(slot) => slot.into_mut(),
             Slot::Vacant(slot) => {
-                self.used += key.len() + ENTRY_COST;
+                self.used += key_cost(key);
                 slot.insert(Entry {
                     value: empty(),
                     expires: None,
@@ -193,29 +223,25 @@ impl Memory {
         }
     }
 
-    fn check_room(&self, key: &str, more: usize) -> Result<(), Fault> {
-        let new = if self.exists(key) {
-            0
-        } else {
-            key.len() + ENTRY_COST
-        };
-        if self.used + new + more + ENTRY_COST > self.limit {
-            Err(Fault::Full)
-        } else {
-            Ok(())
-        }
+    /// What the key itself costs if it is not there yet.
+    fn missing(&self, key: &str) -> usize {
+        if self.exists(key) { 0 } else { key_cost(key) }
     }
 
     /// `HSET` of one field.
     pub(crate) fn hash_set(&mut self, key: &str, field: &[u8], value: &[u8]) -> Result<(), Fault> {
-        self.check_room(key, field.len() + value.len())?;
+        let more = match self.hash_get(key, field)? {
+            Some(old) => value.len().saturating_sub(old.len()),
+            None => self.missing(key) + field.len() + value.len() + MEMBER_COST,
+        };
+        self.grant(more)?;
         let (added, freed) = match self.hash_mut(key)?.entry(field.to_vec()) {
             btree_map::Entry::Occupied(mut slot) => {
                 (value.len(), slot.insert(value.to_vec()).len())
             }
             btree_map::Entry::Vacant(slot) => {
                 slot.insert(value.to_vec());
-                (field.len() + value.len() + ENTRY_COST, 0)
+                (field.len() + value.len() + MEMBER_COST, 0)
             }
         };
         self.used = (self.used + added).saturating_sub(freed);
@@ -243,7 +269,7 @@ impl Memory {
         let empty = map.is_empty();
         self.used = self
             .used
-            .saturating_sub(field.len() + value.len() + ENTRY_COST);
+            .saturating_sub(field.len() + value.len() + MEMBER_COST);
         if empty {
             self.forget(key);
         }
@@ -252,13 +278,15 @@ impl Memory {
 
     /// `ZADD` of one member.
     pub(crate) fn sorted_add(&mut self, key: &str, member: &[u8], score: u64) -> Result<(), Fault> {
-        self.check_room(key, member.len())?;
+        if self.sorted_score(key, member)?.is_none() {
+            self.grant(self.missing(key) + member.len() + MEMBER_COST)?;
+        }
         if self
             .sorted_mut(key)?
             .insert(member.to_vec(), score)
             .is_none()
         {
-            self.used += member.len() + ENTRY_COST;
+            self.used += member.len() + MEMBER_COST;
         }
         Ok(())
     }
@@ -273,7 +301,7 @@ impl Memory {
             return Ok(false);
         }
         let empty = map.is_empty();
-        self.used = self.used.saturating_sub(member.len() + ENTRY_COST);
+        self.used = self.used.saturating_sub(member.len() + MEMBER_COST);
         if empty {
             self.forget(key);
         }

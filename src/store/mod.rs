@@ -22,6 +22,8 @@ mod builder;
 mod check;
 mod error;
 mod external;
+#[cfg(any(test, feature = "test-util"))]
+mod inspect;
 mod key;
 mod link;
 mod memory;
@@ -46,6 +48,8 @@ pub(crate) use operation::{Arg, Call, Fault, Operation, Value};
 pub(crate) use redis::Replies;
 pub(crate) use ride::{Rider, Rides};
 
+#[cfg(any(test, feature = "test-util"))]
+pub(crate) use inspect::{Content, Entry};
 #[cfg(test)]
 pub(crate) use key::slot;
 
@@ -85,7 +89,6 @@ type PausePoint =
 
 impl Store {
     /// Settings first: prefix, deadline, TLS, limits.
-    #[must_use]
     pub fn builder() -> StoreBuilder {
         StoreBuilder::new()
     }
@@ -173,7 +176,10 @@ impl Store {
     ///
     /// The outer error means that none of them is known to have been carried out.
     pub(crate) async fn trip(&self, calls: &[Call]) -> Result<Replies, StoreError> {
-        let name = calls.first().map_or("", |call| call.operation.name());
+        let Some(first) = calls.first() else {
+            return Ok(Vec::new());
+        };
+        let name = first.operation.name();
         #[cfg(any(test, feature = "test-util"))]
         self.pause(calls).await;
         let outcome = match &self.0.backend {

@@ -54,6 +54,19 @@ impl Operation {
         }
     }
 
+    /// The same operation with something in front of its script.
+    #[cfg(test)]
+    pub(crate) fn with_prelude(&'static self, prelude: &'static str) -> Self {
+        let form = match &self.form {
+            Form::Script { parts, .. } => Form::Script {
+                parts: Box::leak([&[prelude], *parts].concat().into_boxed_slice()),
+                whole: OnceLock::new(),
+            },
+            Form::Command(name) => Form::Command(name),
+        };
+        Self { form, ..*self }
+    }
+
     /// Whether it only reads, so that sending it twice is harmless.
     pub(crate) fn is_read(&self) -> bool {
         self.as_command()
@@ -89,6 +102,7 @@ impl Operation {
         now: u64,
         call: &Call,
     ) -> Result<Value, StoreError> {
+        memory.begin();
         (self.twin)(memory, now, &call.keys, &call.args)
             .map_err(|fault| fault.into_error().during(self.name))
     }
@@ -179,7 +193,7 @@ pub(crate) enum Value {
     Nil,
     Int(i64),
     Bytes(Vec<u8>),
-    List(Vec<Value>),
+    List(Vec<Self>),
 }
 
 impl Value {

@@ -145,7 +145,10 @@ fn convert(reply: redis::Value) -> Result<Value, StoreError> {
         redis::Value::Nil => Value::Nil,
         redis::Value::Int(value) => Value::Int(value),
         redis::Value::BulkString(bytes) => Value::Bytes(bytes),
-        redis::Value::SimpleString(text) => Value::Bytes(text.into_bytes()),
+        // `INFO` is verbatim text in RESP3.
+        redis::Value::SimpleString(text) | redis::Value::VerbatimString { text, .. } => {
+            Value::Bytes(text.into_bytes())
+        }
         redis::Value::Okay => Value::bytes("OK"),
         redis::Value::Boolean(yes) => Value::Int(i64::from(yes)),
         redis::Value::Array(values) | redis::Value::Set(values) => {

@@ -1,6 +1,7 @@
 //! `rediss://`.
 
 use redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, TlsCertificates};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::builder::bad_url;
 use crate::error::ConfigError;
@@ -25,6 +26,9 @@ impl Tls {
                 )),
             };
         }
+        if let Some(pem) = &self.roots {
+            check_roots(pem)?;
+        }
         choose_provider();
         let certificates = TlsCertificates {
             client_tls: self
@@ -40,6 +44,18 @@ impl Tls {
             ConfigError::new("tls", "the certificates cannot be used").caused_by(error)
         })
     }
+}
+
+/// The driver takes a text without certificates for authorities that sign nothing: no server would be trusted.
+fn check_roots(pem: &[u8]) -> Result<(), ConfigError> {
+    let mut found = CertificateDer::pem_slice_iter(pem).peekable();
+    if found.peek().is_some() && found.all(|certificate| certificate.is_ok()) {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        "tls_root_certificates",
+        "is no PEM text of certificates",
+    ))
 }
 
 /// The driver asks rustls for the process-wide provider and panics when the build holds two and nobody has chosen. An

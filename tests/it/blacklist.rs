@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::{
     Router,
     body::Body,
-    http::{Request, StatusCode, header},
+    http::{Request, Response, StatusCode, header},
     routing::{get, post},
 };
 use portcullis::{
@@ -89,7 +89,7 @@ async fn verified(clock: &Clock, token: &str) -> VerifiedToken {
         .layer(verify(clock))
         .service_fn(async |r: Request<String>| {
             let token = r.extensions().get::<VerifiedToken>().cloned();
-            let mut response = axum::http::Response::new(String::new());
+            let mut response = Response::new(String::new());
             response.extensions_mut().insert(token.unwrap());
             Ok::<_, std::convert::Infallible>(response)
         });

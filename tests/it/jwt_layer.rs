@@ -275,7 +275,7 @@ fn r83_r126_single_routes_need_scopes() {
 fn r25_r83_some_routes_want_a_recent_or_a_strong_login() {
     let signer = Signer::hs256();
     let clock = Clock::settable(NOW_MS);
-    let recent = StepUpLayer::within(Duration::from_secs(300)).clock(clock.clone());
+    let recent = StepUpLayer::within(Duration::from_secs(300)).clock(clock);
     let strong = recent.clone().acr_values("gold urn:mfa").unwrap();
     let outcome = |layer: &StepUpLayer, more: &str| {
         now(send(

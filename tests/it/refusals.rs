@@ -154,6 +154,14 @@ fn other_lines() -> Vec<Line> {
             "the request would store or carry more than is allowed",
         ),
         line(
+            Kind::BadRequest,
+            (400, "3"),
+            None,
+            "bad_request",
+            "Bad request",
+            "the request is malformed",
+        ),
+        line(
             Kind::Conflict,
             (409, "8"),
             None,
@@ -193,6 +201,8 @@ fn http_line_by_line() {
         assert_eq!(content_type, Some("application/problem+json"));
         let retry = (line.code == "unavailable").then_some("1");
         assert_eq!(header(headers, "retry-after"), retry);
+        let vary = (line.code == "csrf").then_some("Sec-Fetch-Site, Origin");
+        assert_eq!(header(headers, "vary"), vary);
         let body: serde_json::Value = serde_json::from_str(response.body()).unwrap();
         let expected = serde_json::json!({
             "type": format!("urn:portcullis:problem:{}", line.code),

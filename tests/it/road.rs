@@ -169,7 +169,7 @@ async fn tonic_server() {
             .insert("x-plan", plan.parse().unwrap());
         match (client.check(request).await, expected) {
             (Ok(response), Ok(marked)) => {
-                assert_eq!(response.metadata().get("x-gate").unwrap(), marked)
+                assert_eq!(response.metadata().get("x-gate").unwrap(), marked);
             }
             (Err(status), Err(code)) => assert_eq!(status.code(), code, "{status}"),
             (result, _) => panic!("{plan}: {result:?}"),

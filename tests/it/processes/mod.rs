@@ -112,7 +112,7 @@ impl Pair {
         let mut sessions = Vec::new();
         for key in self.redis.keys("portcullis:session:*").await {
             let record: String = self.redis.ask(&["GET", &key]).await;
-            if !record.starts_with('0') {
+            if !record.starts_with(['>', '!']) {
                 sessions.push(key);
             }
         }

@@ -191,6 +191,22 @@ fn check_users(outage: Outage, seen: &[Seen], from: Instant, until: Instant) {
     check_waits(outage, seen, DEADLINE + SLACK);
 }
 
+/// Everything works again: nobody is told at once that there is no store. On a busy machine a request may run into the
+/// deadline all the same, one in twenty at the most.
+fn check_afterwards(outage: Outage, users: &[Seen], fine_from: Instant) {
+    let after: Vec<_> = users.iter().filter(|seen| seen.at > fine_from).collect();
+    let failed = after.iter().filter(|seen| seen.answer.status != 200);
+    let (slow, told): (Vec<&Seen>, Vec<&Seen>) =
+        failed.copied().partition(|seen| seen.took >= DEADLINE);
+    assert!(
+        told.is_empty() && slow.len() <= after.len() / 20,
+        "{outage:?}: {:?}, and {} of {} too late",
+        told.first().map(|seen| &seen.answer),
+        slow.len(),
+        after.len()
+    );
+}
+
 /// What a test saw of an outage.
 struct Course {
     began: Instant,
@@ -260,14 +276,7 @@ async fn survive(outage: Outage) {
     );
     check_visitors(outage, visitors);
     check_users(outage, users, *began, *ended);
-    let late = users
-        .iter()
-        .find(|seen| seen.at > *fine_from && seen.answer.status != 200);
-    assert!(
-        late.is_none(),
-        "{outage:?}: {:?}",
-        late.map(|seen| &seen.answer)
-    );
+    check_afterwards(outage, users, *fine_from);
     assert!(
         *recovery < BACK_WITHIN,
         "{outage:?}: back after {recovery:?}"

@@ -1,0 +1,279 @@
+//! Random steps for the conformance suite: every operation, several users and tenants, and now and then a value that
+//! this crate never wrote.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::{
+    super::{
+        id::SessionId,
+        ops::{Changes, Place},
+    },
+    KEPT, LIMIT, life, new_user,
+};
+use crate::{
+    cutoff, device,
+    store::{Call, Content, Entry, Key, Memory, Namespace, Store, Tag},
+};
+
+/// SplitMix64: small, and the same everywhere for one seed.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+
+    pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len() as u64) as usize]
+    }
+}
+
+const USERS: [(&str, &str); 6] = [
+    ("", "alice"),
+    ("", "bob"),
+    ("acme", "alice"),
+    ("acme", "carol"),
+    ("zeta", "alice"),
+    ("", "übung"),
+];
+const NAMES: [&str; 7] = ["a", "b", "cart", "ünï", "12:", "a:b", "-"];
+/// Ids in play at once; older ones are forgotten, and mostly dead.
+const POOL: usize = 48;
+
+pub(super) struct Steps {
+    pub(super) random: Random,
+    store: Store,
+    namespace: Namespace,
+    ids: Vec<SessionId>,
+    pub(super) now: u64,
+    sids: u64,
+}
+
+impl Steps {
+    pub(super) fn new(seed: u64, store: Store, now: u64) -> Self {
+        Self {
+            random: Random(seed),
+            namespace: store.namespace().clone(),
+            store,
+            ids: vec![SessionId::anonymous().unwrap()],
+            now,
+            sids: 0,
+        }
+    }
+
+    /// The next call. `memory` is looked at for values worth damaging.
+    pub(super) fn next(&mut self, memory: &Memory) -> Call {
+        self.pass_time();
+        let id = *self.random.pick(&self.ids.clone());
+        let changes = self.changes();
+        let store = self.store.clone();
+        let place = Place::new(&store, &id, LIMIT);
+        match self.random.below(100) {
+            0..12 => self.create(&changes),
+            12..30 => self.login(&id, &changes),
+            30..40 => {
+                let new = self.remember(id.successor().unwrap());
+                place.renew(&new, &changes)
+            }
+            40..58 => place.save(&changes),
+            58..72 => place.load(*self.random.pick(&[0, 1, 1_000, 60_000])),
+            72..82 => place.read(),
+            82..87 => place.destroy(),
+            87..90 => self.raise(),
+            90..98 => self.repair(memory),
+            _ => self.damage(memory),
+        }
+    }
+
+    /// Deletes what no later step will ask for, so that looking at everything stays quick.
+    pub(super) fn tidy(&self, memory: &Memory) -> Vec<Call> {
+        let known: HashSet<Key> = self.ids.iter().map(|id| id.key(&self.namespace)).collect();
+        let forgotten = memory.entries().into_iter().filter(|entry| {
+            let is_session = entry.key.contains(":session:");
+            (is_session && !known.contains(&entry.key)) || entry.key.contains("-sid:")
+        });
+        forgotten.map(|entry| nothing_at(entry.key)).collect()
+    }
+
+    /// Mostly none: many steps of one millisecond are the interesting ones.
+    fn pass_time(&mut self) {
+        let passed = match self.random.below(100) {
+            0..70 => 0,
+            70..85 => 1,
+            85..95 => self.random.below(2_000),
+            95..99 => self.random.below(120_000),
+            _ => self.random.below(3_600_000),
+        };
+        self.now += passed;
+    }
+
+    fn remember(&mut self, id: SessionId) -> SessionId {
+        if self.ids.len() >= POOL {
+            let at = self.random.below(POOL as u64) as usize;
+            self.ids.swap_remove(at);
+        }
+        self.ids.push(id);
+        id
+    }
+
+    fn life(&mut self) -> super::Life {
+        let idle = *self.random.pick(&[Some(60_000), Some(1_800_000), None]);
+        let absolute = *self.random.pick(&[1_800_000, 7_200_000]);
+        life(idle, absolute, self.random.one_in(3))
+    }
+
+    fn create(&mut self, changes: &Changes) -> Call {
+        // Now and then one that is taken.
+        let id = if self.random.one_in(8) {
+            *self.random.pick(&self.ids.clone())
+        } else {
+            self.remember(SessionId::anonymous().unwrap())
+        };
+        let life = self.life();
+        Place::new(&self.store, &id, LIMIT).create(&life, changes)
+    }
+
+    fn login(&mut self, old: &SessionId, changes: &Changes) -> Call {
+        let (tenant, user) = *self.random.pick(&USERS);
+        let tag = self.namespace.user_tag("", tenant, user);
+        let of_tenant = (!tenant.is_empty()).then(|| self.namespace.tenant_tag(tenant));
+        let new = SessionId::of_user(&tag, of_tenant.as_ref()).unwrap();
+        self.remember(new);
+        self.sids += 1;
+        let sid = format!("sid-{}", self.sids);
+        let mut user = new_user(tenant, user, &sid, self.life());
+        user.most_devices = *self.random.pick(&[0, 0, 1, 3]);
+        user.evict = self.random.one_in(2);
+        let old = (!self.random.one_in(3)).then_some(old);
+        Place::new(&self.store, &new, LIMIT).login(old, &user, changes)
+    }
+
+    fn raise(&mut self) -> Call {
+        let key = self.cutoff_key();
+        // Seldom everyone: it would leave nobody to test with.
+        let key = if self.random.one_in(4) {
+            cutoff::global_key(&self.namespace)
+        } else {
+            key
+        };
+        cutoff::raise_call(&self.namespace, key, KEPT)
+    }
+
+    fn cutoff_key(&mut self) -> Key {
+        let (tenant, user) = *self.random.pick(&USERS);
+        if self.random.one_in(4) {
+            cutoff::tenant_key(&self.namespace, &self.namespace.tenant_tag(tenant))
+        } else {
+            cutoff::user_key(&self.namespace, &self.user_tag(tenant, user))
+        }
+    }
+
+    fn user_tag(&self, tenant: &str, user: &str) -> Tag {
+        self.namespace.user_tag("", tenant, user)
+    }
+
+    fn changes(&mut self) -> Changes {
+        let mut fields = BTreeMap::new();
+        for _ in 0..self.random.below(4) {
+            let name = (*self.random.pick(&NAMES)).to_owned();
+            let value = match self.random.below(20) {
+                0..5 => None,
+                5 => Some("\"x\"".repeat(self.random.below(700) as usize)),
+                6 => Some(String::new()),
+                _ => Some(format!("\"{}\"", self.random.below(1_000))),
+            };
+            fields.insert(name, value);
+        }
+        let clear = self.random.one_in(20);
+        Changes { clear, fields }
+    }
+
+    /// Any of the keys that operations touch.
+    fn any_key(&mut self) -> Key {
+        let (tenant, user) = *self.random.pick(&USERS);
+        let tag = self.user_tag(tenant, user);
+        match self.random.below(8) {
+            0 => self.cutoff_key(),
+            1 => self
+                .random
+                .pick(&device::keys(&self.namespace, &tag))
+                .clone(),
+            2 => cutoff::latest_key(&self.namespace),
+            _ => self.random.pick(&self.ids).key(&self.namespace),
+        }
+    }
+
+    /// Deletes what a step before damaged, or something sound.
+    fn repair(&mut self, memory: &Memory) -> Call {
+        let broken = memory
+            .entries()
+            .into_iter()
+            .find(|entry| !self.is_sound(entry));
+        let key = broken.map_or_else(|| self.any_key(), |entry| entry.key);
+        nothing_at(key)
+    }
+
+    fn is_sound(&self, entry: &Entry) -> bool {
+        let expected = match entry.key.split(':').nth(1) {
+            Some("session") => {
+                return matches!(&entry.content, Content::Text(raw)
+                    if raw.first().is_some_and(|first| b">!".contains(first)) || super::super::record::Record::parse(raw.clone())
+                        .is_some_and(|record| record.all_fields().is_ok()));
+            }
+            Some("cutoff") => {
+                return matches!(&entry.content, Content::Text(raw) if raw.iter().all(u8::is_ascii_digit) && !raw.is_empty());
+            }
+            _ => entry.key.ends_with("meta"),
+        };
+        matches!(entry.content, Content::Hash(_)) == expected
+    }
+
+    /// Puts under one of our keys what nobody of us wrote.
+    fn damage(&mut self, memory: &Memory) -> Call {
+        let key = self.any_key();
+        let now = self.now;
+        let stored = memory.get(&key).ok().flatten().map(<[u8]>::to_vec);
+        let content = match (self.random.below(8), stored) {
+            (0, _) => Content::Hash([(b"f".to_vec(), b"v".to_vec())].into()),
+            (1, _) => Content::Sorted([(b"m".to_vec(), now)].into()),
+            (2, _) | (_, None) => Content::Text(b"garbage".to_vec()),
+            (3, Some(raw)) => {
+                Content::Text(raw[..self.random.below(raw.len() as u64 + 1) as usize].to_vec())
+            }
+            (_, Some(mut raw)) if !raw.is_empty() => {
+                let at = self.random.below(raw.len() as u64) as usize;
+                raw[at] = *self.random.pick(b"0123456789:-p xe.");
+                Content::Text(raw)
+            }
+            _ => Content::Text(Vec::new()),
+        };
+        let expires = Some(now + 1_000_000);
+        Entry {
+            key,
+            content,
+            expires,
+        }
+        .put()
+    }
+}
+
+fn nothing_at(key: Key) -> Call {
+    Entry {
+        key,
+        content: Content::Foreign("none".to_owned()),
+        expires: None,
+    }
+    .put()
+}
