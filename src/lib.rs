@@ -60,6 +60,9 @@
 //! A request passes the layers from the outside in. [`SessionLayer`](session::SessionLayer) is outermost, because the
 //! others look for the session that it put there.
 //!
+//! [`StripHeadersLayer`](peer::StripHeadersLayer) goes around even that, so that nobody inside reads what a stranger wrote about
+//! the client.
+//!
 //! - `axum::Router::layer` goes around the routes added so far: the outermost layer comes **last**, as above.
 //! - `tower::ServiceBuilder`, and `layer` of tonic's `Server`: the outermost layer comes **first**.
 //!

@@ -13,7 +13,7 @@ use super::{
     error::{SessionError, SessionErrorKind},
     id::SessionId,
     login::User,
-    ops::{Ended, Loaded, loaded},
+    ops::{Changes, Ended, Loaded, loaded},
     record::Header,
     state::State,
     writing::Unsent,
@@ -291,10 +291,14 @@ impl Inner {
         self.state().foreign(id, goes_on);
     }
 
-    /// The field by which a login is bound to what this request looks like.
-    pub(super) fn bound(&self) -> Option<String> {
-        let looks = self.looks.as_ref()?;
-        Some(looks.field(&self.config.keys))
+    /// The changes of a login, which bind it to what this request looks like.
+    pub(super) fn bound(&self, changes: &Changes) -> Changes {
+        let mut changes = changes.clone();
+        if let Some(looks) = &self.looks {
+            let field = looks.field(&self.config.keys);
+            changes.fields.insert(FIELD.to_owned(), Some(field));
+        }
+        changes
     }
 
     /// Before a step that changes the id: the id of now, and the changes to send along.

@@ -1,7 +1,6 @@
 //! The steps of a session that write: login, renewal, logout, save.
 
 use super::{
-    binding::FIELD,
     config::OnLimit,
     error::{SessionError, SessionErrorKind},
     handle::{Inner, LONGEST_NAME, SaveOutcome, Session, check_name, user_of},
@@ -53,10 +52,7 @@ impl Session {
         };
         self.check_bound().await?;
         let (old, unsent) = self.0.start_write()?;
-        let mut changes = unsent.changes.clone();
-        if let Some(bound) = self.0.bound() {
-            changes.fields.insert(FIELD.to_owned(), Some(bound));
-        }
+        let changes = self.0.bound(&unsent.changes);
         let call = config.place(&new).login(old.as_ref(), &user, &changes);
         let Some(header) = self.write(call, &new, unsent).await? else {
             return Err(SessionError::new(SessionErrorKind::Gone));

@@ -3,6 +3,7 @@
 mod adopt;
 mod binding;
 mod cookie;
+mod examples;
 mod fresh;
 mod introspect;
 mod jwks;
