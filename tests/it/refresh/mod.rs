@@ -3,6 +3,7 @@
 //! Every test names a mutation of the code against which it fails.
 
 mod crowd;
+mod dump;
 mod keys;
 pub mod kit;
 mod losses;
