@@ -271,7 +271,7 @@ fn failed(error: &RedisError) -> Failed {
         _ => false,
     };
     if refused {
-        Failed::Refused(Some(crate::store::error_of(&error)))
+        Failed::Refused(Some(crate::store::error_of(error)))
     } else {
         Failed::Lost
     }
