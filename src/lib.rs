@@ -61,6 +61,9 @@
 //! A request passes the layers from the outside in. [`SessionLayer`](session::SessionLayer) is outermost, because the
 //! others look for the session that it put there.
 //!
+//! [`StripHeadersLayer`](peer::StripHeadersLayer) goes around even that, so that nobody inside reads what a stranger wrote about
+//! the client.
+//!
 //! - `axum::Router::layer` goes around the routes added so far: the outermost layer comes **last**, as above.
 //! - `tower::ServiceBuilder`, and `layer` of tonic's `Server`: the outermost layer comes **first**.
 //!
@@ -74,6 +77,7 @@
 //! | `csrf` | yes | [`csrf`]: who caused a request, tokens and forms |
 //! | `jwt` | yes | [`jwt`]: verification of access tokens |
 //! | `blacklist` | yes | [`blacklist`]: tokens that stop working at once |
+//! | `refresh` | yes | [`refresh`]: rotation of refresh tokens; [`endpoint`]: ready-made token endpoints |
 //! | `axum` | | [`frameworks::axum`]: extractors |
 //! | `tonic` | | refusals with tonic's body type |
 //! | `tls` | | `rediss://` addresses, by rustls |
@@ -105,10 +109,13 @@ pub mod blacklist;
 pub mod csrf;
 pub mod cutoff;
 pub mod device;
+#[cfg(feature = "refresh")]
+pub mod endpoint;
 pub mod frameworks;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 pub mod near;
+pub mod peer;
 #[cfg(feature = "refresh")]
 pub mod refresh;
 #[cfg(feature = "session")]
@@ -118,7 +125,7 @@ pub mod store;
 pub mod testing;
 
 mod clock;
-#[cfg(feature = "session")]
+#[cfg(any(feature = "session", feature = "refresh"))]
 mod cookie;
 mod error;
 mod gate;
@@ -129,7 +136,7 @@ mod secret;
 mod trace;
 
 pub use clock::Clock;
-#[cfg(feature = "session")]
+#[cfg(any(feature = "session", feature = "refresh"))]
 pub use cookie::SameSite;
 pub use error::ConfigError;
 pub use gate::{Gate, Gated, ResponseFuture};

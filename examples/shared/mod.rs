@@ -3,6 +3,8 @@
 // `pub` means "for the example" here: a program has no outside.
 #![allow(unreachable_pub)]
 
+pub mod tokens;
+
 use std::{
     env,
     error::Error,
@@ -12,6 +14,7 @@ use std::{
 
 use portcullis::{
     ConfigError, KeyRing, Store,
+    refresh::RefreshLogin,
     session::{Login, SessionLayer},
 };
 use serde::Deserialize;
@@ -78,7 +81,7 @@ pub fn sessions(
 const ACCOUNTS: [(&str, &str, &str); 2] =
     [("alice", "wonderland", ""), ("bob", "builder", "builders")];
 
-/// The body of `POST /login`.
+/// The body of `POST /login` and `POST /token`.
 #[derive(Deserialize)]
 pub struct Credentials {
     username: String,
@@ -88,10 +91,22 @@ pub struct Credentials {
 impl Credentials {
     /// Whom to sign in, if the password is right. A real service stores no passwords: it keeps what a library for
     /// password hashing (Argon2id) made of them, and lets that library compare.
-    pub fn check(&self) -> Option<Login> {
+    fn account(&self) -> Option<(&'static str, &'static str)> {
         let account = ACCOUNTS.iter().find(|(name, ..)| *name == self.username);
         let &(name, _, tenant) = account.filter(|(_, password, _)| *password == self.password)?;
+        Some((name, tenant))
+    }
+
+    /// For a session.
+    pub fn check(&self) -> Option<Login> {
+        let (name, tenant) = self.account()?;
         Some(Login::new(name).tenant(tenant))
+    }
+
+    /// For tokens.
+    pub fn for_tokens(&self) -> Option<RefreshLogin> {
+        let (name, tenant) = self.account()?;
+        Some(RefreshLogin::new(name).tenant(tenant))
     }
 }
 
@@ -166,7 +181,23 @@ wait
 {curl} {url}/login -d 'username=bob&password=builder'
 {curl} -X POST {url}/logout-everywhere
 {curl} {url}/healthz
-# A second instance beside this one takes the same cookies if both have the same REDIS_URL and PORTCULLIS_SECRET:
+# The devices of a user, and this one alone:
+{curl} {url}/login -d 'username=bob&password=builder'
+{curl} {url}/devices
+{curl} -X POST {url}/devices/logout-others
+# Tokens for programs: a pair, what its access token opens, the next pair, and a logout that ends them all.
+post="curl -s -H content-type:application/json"
+$post {url}/token -d '{{"username":"alice","password":"wonderland"}}' > pair
+token() {{ sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/" pair; }}
+{curl} {url}/api/me -H "authorization: Bearer $(token access_token)"
+$post {url}/token/refresh -d "{{\"refresh_token\":\"$(token refresh_token)\"}}" > pair
+{curl} {url}/api/me -H "authorization: Bearer $(token access_token)"
+{curl} -X POST {url}/api/logout -H "authorization: Bearer $(token access_token)"
+{curl} {url}/api/me -H "authorization: Bearer $(token access_token)"
+{curl} {url}/token/refresh {json} -d "{{\"refresh_token\":\"$(token refresh_token)\"}}"
+{curl} {url}/.well-known/jwks.json
+# A second instance beside this one takes the same cookies and refresh tokens if both have the same REDIS_URL and
+# PORTCULLIS_SECRET, and the same access tokens with the same JWT_KEY:
 #   BIND=127.0.0.1:3001 REDIS_URL=redis://127.0.0.1 PORTCULLIS_SECRET=... cargo run --example axum"#
     );
 }

@@ -70,6 +70,21 @@ impl Blacklist {
         Ok(())
     }
 
+    /// Whether a verified token was revoked or cut off, in one trip: the question that a
+    /// [`BlacklistLayer`](super::BlacklistLayer) asks, for a token that did not come in a request. One that has neither `jti`
+    /// nor `sid` counts as revoked, since nobody could revoke it.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say: nobody knows then whether it is.
+    pub async fn is_revoked(&self, token: &VerifiedToken) -> Result<bool, StoreError> {
+        if token.jti().is_none() && token.sid().is_none() {
+            return Ok(true);
+        }
+        let question = ops::question(self.store.namespace(), token);
+        ops::is_dead(token, self.store.trip(&question).await?)
+    }
+
     /// On this node first: it refuses from here on, and makes good what the store does not acknowledge.
     async fn note(&self, list: List, name: &Name<'_>, until: u64) -> Result<(), RevokeError> {
         let left = until.saturating_sub(self.store.clock().now_millis());

@@ -124,10 +124,21 @@ impl Devices {
         Ok(ended)
     }
 
-    /// As [`revoke`](Self::revoke), where the user's hash tag is known and the user is not.
+    /// Ends the device that a refresh token of this family and epoch names; says whether it was any.
     #[cfg(feature = "refresh")]
-    pub(crate) async fn end_tagged(&self, tag: &Tag, sid: &str) -> Result<(), StoreError> {
-        self.run_tagged(tag, "", "one", sid).await.map(drop)
+    pub(crate) async fn end_of_token(
+        &self,
+        tag: &Tag,
+        sid: &str,
+        epoch: String,
+    ) -> Result<bool, StoreError> {
+        let mut call = self.call(tag, "", "token", sid);
+        call.args.push(epoch.into());
+        let was = self.store.run(call).await?.number()? == 1;
+        if let Some(near) = near::of(&self.store).filter(|_| was) {
+            near.revoked_in_store(List::Logins, sid.as_bytes());
+        }
+        Ok(was)
     }
 
     async fn run(
@@ -138,16 +149,20 @@ impl Devices {
         sid: &str,
     ) -> Result<Value, StoreError> {
         let tag = self.store.namespace().user_tag("", tenant, user);
-        self.run_tagged(&tag, tenant, what, sid).await
+        let reply = self.store.run(self.call(&tag, tenant, what, sid)).await?;
+        if let Some(near) = near::of(&self.store) {
+            match what {
+                "one" if reply == Value::Int(1) => {
+                    near.revoked_in_store(List::Logins, sid.as_bytes());
+                }
+                "list" | "one" => {}
+                _ => near.raised_in_store(Scope::User(tag)),
+            }
+        }
+        Ok(reply)
     }
 
-    async fn run_tagged(
-        &self,
-        tag: &Tag,
-        tenant: &str,
-        what: &'static str,
-        sid: &str,
-    ) -> Result<Value, StoreError> {
+    fn call(&self, tag: &Tag, tenant: &str, what: &'static str, sid: &str) -> Call {
         let namespace = self.store.namespace();
         let [zset, hash] = keys(namespace, tag);
         let mut keys = vec![
@@ -164,18 +179,7 @@ impl Devices {
         let kept = millis(self.store.longest_credential());
         let mut args = vec![what.into(), sid.to_owned().into(), kept.into()];
         Names::new(&self.store, tag).append_to(&mut args);
-        let reply = self.store.run(Call::new(&DEVICES, keys, args)).await?;
-        if let Some(near) = near::of(&self.store) {
-            match what {
-                "list" => {}
-                "one" if reply == Value::Int(1) => {
-                    near.revoked_in_store(List::Logins, sid.as_bytes());
-                }
-                "one" => {}
-                _ => near.raised_in_store(Scope::User(*tag)),
-            }
-        }
-        Ok(reply)
+        Call::new(&DEVICES, keys, args)
     }
 }
 

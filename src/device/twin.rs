@@ -15,21 +15,38 @@ pub(super) fn devices(
     keys: &[Key],
     args: &[Arg],
 ) -> Result<Value, Fault> {
-    let ([zset, hash, ahead, cutoffs @ ..], [what, sid, kept, names @ ..]) = (keys, args) else {
+    let ([zset, hash, ahead, cutoffs @ ..], [what, sid, kept, rest @ ..]) = (keys, args) else {
         return Err(Fault::Corrupt);
     };
+    let (names, epoch) = rest.split_at_checked(4).ok_or(Fault::Corrupt)?;
     let (index, names, sid) = (Index { zset, hash }, Names::read(names)?, sid.bytes());
+    let before = cutoff::largest(memory, cutoffs)?;
     index.trim(memory, now)?;
     match what.bytes().as_ref() {
-        b"list" => list(memory, &index, &names, cutoffs),
+        b"list" => list(memory, now, &index, &names, before),
         b"one" => {
             let was = memory.sorted_score(zset, &sid)?.is_some();
-            index.kill(memory, now, &sid, &names, Some("revoked"))?;
+            if was || memory.hash_get(&names.family_of(&sid), b"cur")?.is_some() {
+                index.kill(memory, now, &sid, &names, Some("revoked"))?;
+            }
             Ok(Value::Int(i64::from(was)))
+        }
+        b"token" => {
+            let family = names.family_of(&sid);
+            let epoch = epoch.first().ok_or(Fault::Corrupt)?.bytes();
+            let is_another = memory
+                .hash_get(&family, b"epoch")?
+                .is_some_and(|found| *found != *epoch);
+            if is_another || memory.hash_get(&family, b"ended")?.is_some() {
+                return Ok(Value::Int(0));
+            }
+            index.kill(memory, now, &sid, &names, Some("revoked"))?;
+            Ok(Value::Int(1))
         }
         what => {
             let user_cutoff = cutoffs.first().ok_or(Fault::Corrupt)?;
-            let current = (what == b"others").then_some(&*sid);
+            let keeps = what == b"others" && index.is_alive(memory, now, &sid, before, &names)?;
+            let current = keeps.then_some(&*sid);
             let old = cutoff::read(memory, user_cutoff)?.map_or(0, |old| old + 1);
             let latest = cutoff::read(memory, ahead)?.unwrap_or(0);
             let raised = now.max(old).max(latest);
@@ -60,7 +77,7 @@ fn end_all_but(
     current: Option<&[u8]>,
 ) -> Result<u64, Fault> {
     let mut ended = 0;
-    for (sid, _) in memory.sorted_range(index.zset)? {
+    for sid in index.living(memory, now)? {
         if current != Some(&*sid) {
             index.kill(memory, now, &sid, names, Some("revoked"))?;
             ended += 1;
@@ -95,7 +112,8 @@ fn take_past(
     let key = names.session_at(hash);
     let record = memory.get(&key)?.map(<[u8]>::to_vec);
     if let Some(mut record) = record.filter(|record| record.first() == Some(&b'1')) {
-        record[26..41].copy_from_slice(auth.as_bytes());
+        let place = record.get_mut(26..41).ok_or(Fault::Corrupt)?;
+        place.copy_from_slice(auth.as_bytes());
         let expires = memory.expires(&key);
         memory.set(&key, record, expires)?;
     }
@@ -104,15 +122,15 @@ fn take_past(
 
 fn list(
     memory: &mut Memory,
+    now: u64,
     index: &Index<'_>,
     names: &Names,
-    cutoffs: &[Key],
+    cutoff: Option<u64>,
 ) -> Result<Value, Fault> {
-    let cutoff = cutoff::largest(memory, cutoffs)?;
     let mut reply = Vec::new();
-    for (sid, _) in memory.sorted_range(index.zset)? {
+    for sid in index.living(memory, now)? {
         let meta = index.meta(memory, &sid)?.unwrap_or_default();
-        match last_use(memory, names, &sid, &meta)? {
+        match index.last_use(memory, now, &sid, names)? {
             Some(seen) if cutoff.is_none_or(|cutoff| authenticated(&meta) > cutoff) => {
                 let about = meta.get(HASH_CHARS..).unwrap_or_default().to_vec();
                 let seen = Value::bytes(seen.to_string());
@@ -126,24 +144,4 @@ fn list(
         }
     }
     Ok(Value::List(reply))
-}
-
-fn last_use(memory: &Memory, names: &Names, sid: &[u8], meta: &[u8]) -> Result<Option<u64>, Fault> {
-    let number = |text: &[u8]| {
-        std::str::from_utf8(text)
-            .ok()
-            .and_then(|text| text.parse().ok())
-    };
-    let family: Option<u64> = memory
-        .hash_get(&names.family_of(sid), b"rot")?
-        .and_then(number);
-    let Some(hash) = session_hash(meta) else {
-        return Ok(family);
-    };
-    let record = memory.get(&names.session_at(hash))?;
-    let session = record
-        .filter(|record| record.first() == Some(&b'1'))
-        .and_then(|record| record.get(41..56))
-        .and_then(number);
-    Ok(family.max(session))
 }

@@ -112,7 +112,7 @@ impl Dial for Wire {
             .set_connection_timeout(None)
             .set_push_sender(hear);
         let connection = self.0.get_multiplexed_async_connection_with_config(&config);
-        let line = RedisLine(connection.await.map_err(failed)?);
+        let line = RedisLine(connection.await.map_err(|error| failed(&error))?);
         let mut name = redis::cmd("CLIENT");
         name.arg("SETNAME").arg("portcullis-near");
         let mut tracking = redis::cmd("CLIENT");
@@ -127,7 +127,7 @@ impl Dial for Wire {
         }
         let replies = line.send([name, tracking].into_iter()).await?;
         match replies.into_iter().nth(1) {
-            Some(redis::Value::ServerError(error)) => Err(failed(error.into())),
+            Some(redis::Value::ServerError(error)) => Err(failed(&error.into())),
             Some(_) => Ok(line),
             None => Err(Failed::Lost),
         }
@@ -160,7 +160,7 @@ impl RedisLine {
         }
         let mut connection = self.0.clone();
         let replies = connection.send_packed_commands(&pipeline, 0, count).await;
-        replies.map_err(failed)
+        replies.map_err(|error| failed(&error))
     }
 }
 
@@ -215,7 +215,7 @@ fn answer(reply: redis::Value) -> Result<Answer, Failed> {
         redis::Value::Nil => Answer::Value(None),
         redis::Value::Int(number) => Answer::Number(number),
         redis::Value::BulkString(bytes) => Answer::Value(Some(bytes)),
-        redis::Value::ServerError(error) => match failed(error.into()) {
+        redis::Value::ServerError(error) => match failed(&error.into()) {
             Failed::Lost => return Err(Failed::Lost),
             Failed::Refused(_) => Answer::No,
         },
@@ -253,7 +253,7 @@ fn list(parts: Vec<redis::Value>) -> Result<Answer, Failed> {
 }
 
 /// What only somebody else can mend is a refusal; a server that is loading, demoted, busy or gone is not.
-fn failed(error: RedisError) -> Failed {
+fn failed(error: &RedisError) -> Failed {
     let refused = match (error.kind(), error.code()) {
         (ErrorKind::RESP3NotSupported, _) => true,
         (ErrorKind::Server(_) | ErrorKind::Extension, code) => !matches!(
@@ -271,7 +271,7 @@ fn failed(error: RedisError) -> Failed {
         _ => false,
     };
     if refused {
-        Failed::Refused(Some(crate::store::error_of(&error)))
+        Failed::Refused(Some(crate::store::error_of(error)))
     } else {
         Failed::Lost
     }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    ops,
+    Adoption, adopt, ops,
     rotation::{Inner, Rotation},
 };
 use crate::{
@@ -23,8 +23,7 @@ pub(super) struct Settings {
     pub(super) grace: Duration,
     pub(super) idle: Duration,
     pub(super) absolute: Duration,
-    /// 0 is any number.
-    pub(super) most_devices: u32,
+    pub(super) most_devices: Option<u32>,
     pub(super) evict: bool,
 }
 
@@ -35,6 +34,7 @@ pub struct RotationBuilder {
     store: Store,
     keys: KeyRing,
     issuer: Issuer,
+    adoption: Option<Adoption>,
     settings: Settings,
 }
 
@@ -45,11 +45,12 @@ impl RotationBuilder {
             store: store.clone(),
             keys: keys.clone(),
             issuer: issuer.clone(),
+            adoption: None,
             settings: Settings {
                 grace: GRACE,
                 idle: (14 * DAY).min(longest),
                 absolute: (60 * DAY).min(longest),
-                most_devices: 0,
+                most_devices: None,
                 evict: true,
             },
         }
@@ -82,17 +83,23 @@ impl RotationBuilder {
     }
 
     /// On how many devices a user may be signed in at once; whoever signed in first goes. Default any number. Sessions
-    /// and families count together.
+    /// and families count together: set the same for the layer of the sessions. At least 1.
     pub fn max_devices(mut self, most: u32) -> Self {
-        self.settings.most_devices = most;
+        self.settings.most_devices = Some(most);
         self.settings.evict = true;
         self
     }
 
     /// On how many devices a user may be signed in at once; a login on one more is refused.
     pub fn max_devices_or_refuse(mut self, most: u32) -> Self {
-        self.settings.most_devices = most;
+        self.settings.most_devices = Some(most);
         self.settings.evict = false;
+        self
+    }
+
+    /// Takes refresh tokens of another system, once each. Default none.
+    pub fn adopt(mut self, adoption: Adoption) -> Self {
+        self.adoption = Some(adoption);
         self
     }
 
@@ -101,8 +108,8 @@ impl RotationBuilder {
     /// # Errors
     ///
     /// For timeouts that contradict each other or exceed the store's
-    /// [`longest_credential`](crate::store::StoreBuilder::longest_credential), a grace above a minute, or access tokens
-    /// that live longer than the store's [`access_token_life`](crate::store::StoreBuilder::access_token_life).
+    /// [`longest_credential`](crate::store::StoreBuilder::longest_credential), a grace above a minute, no device at all, or
+    /// access tokens that live longer than the store's [`access_token_life`](crate::store::StoreBuilder::access_token_life).
     pub fn build(self) -> Result<Rotation, ConfigError> {
         let Settings {
             grace,
@@ -125,6 +132,12 @@ impl RotationBuilder {
                 "must be at least a minute and at most the absolute timeout",
             ));
         }
+        if self.settings.most_devices == Some(0) {
+            return Err(ConfigError::new(
+                "max_devices",
+                "must be at least 1, or nobody could sign in",
+            ));
+        }
         if self.issuer.lifetime() > self.store.access_token_life() {
             return Err(ConfigError::new(
                 "access_token_life",
@@ -132,11 +145,15 @@ impl RotationBuilder {
             ));
         }
         self.store.register(&ops::ALL);
+        if self.adoption.is_some() {
+            self.store.register(&[&adopt::TAKE]);
+        }
         Ok(Rotation(Arc::new(Inner {
             keys: self.keys.mac(Purpose::Refresh),
             devices: Devices::new(&self.store),
             store: self.store,
             issuer: self.issuer,
+            adoption: self.adoption,
             settings: self.settings,
         })))
     }

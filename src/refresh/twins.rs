@@ -6,7 +6,7 @@ use crate::{
     store::{Arg, Fault, Key, Memory, Value},
 };
 
-const NO_SESSION: [u8; 43] = [b'-'; 43];
+const NO_SESSION: [u8; 43] = [b'.'; 43];
 
 fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
     args.get(at).ok_or(Fault::Corrupt)
@@ -14,6 +14,18 @@ fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
 
 fn reply(words: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Value {
     Value::List(words.into_iter().map(Value::bytes).collect())
+}
+
+/// `HGET`
+pub(super) fn field(
+    memory: &mut Memory,
+    _: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let key = keys.first().ok_or(Fault::Corrupt)?;
+    let found = memory.hash_get(key, &arg(args, 0)?.bytes())?;
+    Ok(found.map_or(Value::Nil, Value::bytes))
 }
 
 /// `issue.lua`
@@ -27,15 +39,12 @@ pub(super) fn issue(
         return Err(Fault::Corrupt);
     };
     let cutoff = cutoff::largest(memory, cutoffs)?;
-    let sid = arg(args, 5)?.bytes();
-    let listed = memory.sorted_score(zset, &sid)?.is_some();
     let auth = match arg(args, 11)?.int()? {
         0 => cutoff.map_or(now, |cutoff| now.max(cutoff + 1)),
-        auth if !listed || cutoff.is_some_and(|cutoff| auth <= cutoff) => {
-            return Ok(reply(["cut"]));
-        }
+        auth if cutoff.is_some_and(|cutoff| auth <= cutoff) => return Ok(reply(["cut"])),
         auth => auth,
     };
+    let sid = arg(args, 5)?.bytes();
     let room = Room {
         limit: arg(args, 14)?.int()?,
         evict: arg(args, 15)?.int()? == 1,
@@ -43,11 +52,42 @@ pub(super) fn issue(
         cutoff,
     };
     let index = Index { zset, hash };
+    let joins = arg(args, 21)?.int()? == 1;
+    if joins && !index.is_alive(memory, now, &sid, cutoff, room.names)? {
+        return Ok(reply(["cut"]));
+    }
     if !index.admit(memory, now, &sid, &room)? {
         return Ok(reply(["full"]));
     }
     let absolute = now + arg(args, 10)?.int()?;
     let expires = absolute.min(now + arg(args, 9)?.int()?);
+    let login = match arg(args, 20)?.int()? {
+        0 => auth,
+        login => login,
+    };
+    start_family(memory, family, args, [absolute, auth, login, now, 0])?;
+    memory.expire_at(family, expires);
+    let meta = meta_of(
+        index.meta(memory, &sid)?.as_deref(),
+        auth,
+        &arg(args, 12)?.bytes(),
+    );
+    index.put(memory, &sid, expires, &meta)?;
+    cutoff::note_latest(memory, ahead, auth, arg(args, 13)?.int()?)?;
+    Ok(reply([
+        "ok".to_owned(),
+        auth.to_string(),
+        absolute.to_string(),
+        login.to_string(),
+    ]))
+}
+
+fn start_family(
+    memory: &mut Memory,
+    family: &Key,
+    args: &[Arg],
+    numbers: [u64; 5],
+) -> Result<(), Fault> {
     memory.delete(family);
     for (name, at) in [
         ("cur", 0),
@@ -62,28 +102,24 @@ pub(super) fn issue(
     ] {
         memory.hash_set(family, name.as_bytes(), &arg(args, at)?.bytes())?;
     }
-    for (name, value) in [("abs", absolute), ("auth", auth), ("rot", now), ("gen", 0)] {
+    for (name, value) in ["abs", "auth", "login", "rot", "gen"]
+        .into_iter()
+        .zip(numbers)
+    {
         memory.hash_set(family, name.as_bytes(), value.to_string().as_bytes())?;
     }
-    memory.expire_at(family, expires);
-    let known = index.meta(memory, &sid)?;
-    let session = known
-        .as_deref()
-        .and_then(|meta| meta.get(..43))
-        .unwrap_or(&NO_SESSION);
-    let meta = [
-        session,
-        format!("{auth:015}").as_bytes(),
-        &arg(args, 12)?.bytes(),
-    ]
-    .concat();
-    index.put(memory, &sid, expires, &meta)?;
-    cutoff::note_latest(memory, ahead, auth, arg(args, 13)?.int()?)?;
-    Ok(reply([
-        "ok".to_owned(),
-        auth.to_string(),
-        absolute.to_string(),
-    ]))
+    Ok(())
+}
+
+/// What the index is to know, given what it knew.
+fn meta_of(known: Option<&[u8]>, auth: u64, about: &[u8]) -> Vec<u8> {
+    let session = known.and_then(|meta| meta.get(..43));
+    let about = match known.and_then(|meta| meta.get(58..)) {
+        Some(known) if about == b"{}" => known,
+        _ => about,
+    };
+    let auth = format!("{auth:015}");
+    [session.unwrap_or(&NO_SESSION), auth.as_bytes(), about].concat()
 }
 
 /// A family as it is stored.
@@ -115,7 +151,7 @@ impl Stored<'_> {
     fn good(&self, what: &str, nonce: &[u8], kid: &[u8]) -> Result<Value, Fault> {
         let mut words = vec![what.as_bytes().to_vec(), nonce.to_vec(), kid.to_vec()];
         for name in [
-            "auth", "abs", "tenant", "user", "client", "scope", "resource",
+            "auth", "abs", "tenant", "user", "client", "scope", "resource", "login",
         ] {
             words.push(self.text(name)?.unwrap_or_default());
         }

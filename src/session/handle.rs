@@ -8,11 +8,12 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    binding::{FIELD, Looks, OnMismatch, RESERVED, is_foreign},
+    config::Config,
     error::{SessionError, SessionErrorKind},
     id::SessionId,
-    layer::Config,
     login::User,
-    ops::{Ended, Loaded, loaded},
+    ops::{Changes, Ended, Loaded, loaded},
     record::Header,
     state::State,
     writing::Unsent,
@@ -39,6 +40,8 @@ pub struct Session(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) config: Arc<Config>,
     state: Mutex<State>,
+    /// What this request looks like, where logins are bound to that.
+    looks: Option<Looks>,
 }
 
 /// What became of the changes of a request; found in the extensions of its response if it made any.
@@ -70,9 +73,13 @@ pub struct Expiry {
 pub(super) const LONGEST_NAME: usize = 256;
 
 impl Session {
-    pub(super) fn new(config: Arc<Config>, id: Option<SessionId>) -> Self {
+    pub(super) fn new(config: Arc<Config>, id: Option<SessionId>, looks: Option<Looks>) -> Self {
         let state = Mutex::new(State::new(id));
-        Self(Arc::new(Inner { config, state }))
+        Self(Arc::new(Inner {
+            config,
+            state,
+            looks,
+        }))
     }
 
     /// The value of a field, or `None` if there is none.
@@ -92,14 +99,17 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When the store cannot say whether there is a session, the value cannot be written as JSON, or the name is empty
-    /// or longer than 256 bytes.
+    /// When the store cannot say whether there is a session, the value cannot be written as JSON, or the name is empty,
+    /// longer than 256 bytes, or begins with `portcullis.`.
     pub async fn insert(
         &self,
         name: &str,
         value: &(impl Serialize + Sync + ?Sized),
     ) -> Result<(), SessionError> {
         check_name(name)?;
+        if name.starts_with(RESERVED) {
+            return Err(SessionError::new(SessionErrorKind::Invalid));
+        }
         let text = serde_json::to_string(value)?;
         self.load().await?;
         self.0.open_state()?.put(name, text);
@@ -113,7 +123,7 @@ impl Session {
     /// When the store cannot say.
     pub async fn remove(&self, name: &str) -> Result<bool, SessionError> {
         self.load().await?;
-        Ok(self.0.open_state()?.remove(name))
+        Ok(!name.starts_with(RESERVED) && self.0.open_state()?.remove(name))
     }
 
     /// Removes a field and returns what it held: a message that is shown once.
@@ -123,7 +133,7 @@ impl Session {
     /// As [`get`](Self::get); the field stays when it cannot be decoded.
     pub async fn take<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionError> {
         let value = self.get(name).await?;
-        if value.is_some() {
+        if value.is_some() && !name.starts_with(RESERVED) {
             self.0.open_state()?.remove(name);
         }
         Ok(value)
@@ -136,7 +146,13 @@ impl Session {
     /// When the store cannot say.
     pub async fn clear(&self) -> Result<(), SessionError> {
         self.load().await?;
-        self.0.open_state()?.clear();
+        let mut state = self.0.open_state()?;
+        let bound = state.record().and_then(|record| record.field(FIELD));
+        let bound = bound.map(|text| String::from_utf8_lossy(text).into_owned());
+        state.clear();
+        if let Some(bound) = bound {
+            state.put(FIELD, bound);
+        }
         Ok(())
     }
 
@@ -208,6 +224,14 @@ impl Session {
         Ok(())
     }
 
+    /// Before a step that goes by the id alone: whether this request may use what is under it.
+    pub(super) async fn check_bound(&self) -> Result<(), SessionError> {
+        match self.0.looks {
+            Some(_) => self.load().await,
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state()
     }
@@ -259,7 +283,22 @@ impl Inner {
                 .memo
                 .note(id.random(), asked_at.saturating_sub(age));
         }
-        self.state().found(id, loaded);
+        if !is_foreign(&self.config, self.looks.as_ref(), loaded.record.as_ref()) {
+            return self.state().found(id, loaded);
+        }
+        let on_mismatch = self.config.binding.map(|binding| binding.on_mismatch);
+        let goes_on = on_mismatch == Some(OnMismatch::RequireLogin);
+        self.state().foreign(id, goes_on);
+    }
+
+    /// The changes of a login, which bind it to what this request looks like.
+    pub(super) fn bound(&self, changes: &Changes) -> Changes {
+        let mut changes = changes.clone();
+        if let Some(looks) = &self.looks {
+            let field = looks.field(&self.config.keys);
+            changes.fields.insert(FIELD.to_owned(), Some(field));
+        }
+        changes
     }
 
     /// Before a step that changes the id: the id of now, and the changes to send along.
@@ -309,6 +348,8 @@ pub(super) fn user_of(header: &Header) -> Option<User> {
         id: text(&header.user),
         sid: text(&header.sid),
         auth_ms: header.auth,
+        // A login makes a new record, and renewals keep its time; `auth` moves when other devices are signed out.
+        login_ms: header.created.min(header.auth),
     })
 }
 

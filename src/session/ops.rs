@@ -288,6 +288,9 @@ pub enum Ended {
     Elsewhere,
     /// The device was signed out from elsewhere, or a cutoff ended it.
     Revoked,
+    /// It is bound to another browser or network than this request's, and its user has to sign in again
+    /// ([`OnMismatch::RequireLogin`](super::OnMismatch::RequireLogin)).
+    Moved,
 }
 
 /// The cutoffs that apply to a session.

@@ -97,6 +97,16 @@ impl State {
         }
     }
 
+    /// A load found a session that this request may not use, unless the session has moved on meanwhile. Where a login may
+    /// go on with it, the id stays for that.
+    pub(super) fn foreign(&mut self, id: &SessionId, goes_on: bool) {
+        if self.is_unread() && self.id.as_ref() == Some(id) {
+            self.known = Known::Missing;
+            self.ended = goes_on.then_some(Ended::Moved);
+            self.id = self.id.filter(|_| goes_on);
+        }
+    }
+
     /// The session lives under this id now.
     pub(super) fn moved(&mut self, id: SessionId, record: Record) {
         let header = &record.header;

@@ -76,7 +76,8 @@ struct Shared {
     pause: Mutex<Option<PausePoint>>,
 }
 
-/// Where another connection to the same store could go.
+/// Where another connection to the same store could go. Made once per replica, so its size does not matter.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Upstream {
     /// Nowhere: all there is lies in this process.
     Memory,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::{
     Router,
     body::Body,
-    http::{Request, header},
+    http::{Request, Response, header},
     routing::{get, post},
 };
 use portcullis::{
@@ -517,7 +517,7 @@ async fn a_lookup_allocates_nothing() {
     };
     let handler = || {
         service_fn(async |_: Request<String>| {
-            Ok::<_, std::convert::Infallible>(axum::http::Response::new(String::new()))
+            Ok::<_, std::convert::Infallible>(Response::new(String::new()))
         })
     };
     let clock = Clock::system();
