@@ -8,7 +8,8 @@
 //! 2. **Parallel requests never undo each other.** Only changed fields are saved, merged into what is there by then.
 //! 3. **Unknown is not no.** While the store cannot say, requests that ask for their session get 503 within the deadline,
 //!    and keep their cookie. All others do not notice.
-//! 4. **What is not used costs nothing.** No round trip before a handler asks; then one.
+//! 4. **What is not used costs nothing.** No round trip before a handler asks; then one. With a replica ([`near`])
+//!    revocation checks need none, and hold within its bound.
 //!
 //! # The stack
 //!
