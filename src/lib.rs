@@ -1,4 +1,5 @@
-//! Tower layers for sessions and revocable JWTs over one Redis handle, for axum, tonic and plain hyper.
+//! Tower layers for sessions, revocable JWTs, CSRF protection and refresh-token rotation over one Redis handle, for axum,
+//! tonic and plain hyper.
 //!
 //! One [`Store`] and one [`KeyRing`] per process are shared by all layers. Each layer is a decision in front of a
 //! service: it passes a request on, with what it found in the extensions, or refuses it with a [`Rejection`].
