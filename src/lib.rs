@@ -1,4 +1,5 @@
-//! Tower layers for sessions and revocable JWTs over one Redis handle, for axum, tonic and plain hyper.
+//! Tower layers for sessions, revocable JWTs, CSRF protection and refresh-token rotation over one Redis handle, for axum,
+//! tonic and plain hyper.
 //!
 //! One [`Store`] and one [`KeyRing`] per process are shared by all layers. Each layer is a decision in front of a
 //! service: it passes a request on, with what it found in the extensions, or refuses it with a [`Rejection`].
@@ -8,7 +9,8 @@
 //! 2. **Parallel requests never undo each other.** Only changed fields are saved, merged into what is there by then.
 //! 3. **Unknown is not no.** While the store cannot say, requests that ask for their session get 503 within the deadline,
 //!    and keep their cookie. All others do not notice.
-//! 4. **What is not used costs nothing.** No round trip before a handler asks; then one.
+//! 4. **What is not used costs nothing.** No round trip before a handler asks; then one. With a replica ([`near`])
+//!    revocation checks need none, and hold within its bound.
 //!
 //! # The stack
 //!

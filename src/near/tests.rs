@@ -551,7 +551,7 @@ async fn seeds(faults: Faults) {
     let only = std::env::var("NEAR_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
-    let seeds = only.map_or(0..80, |seed: u64| seed..seed + 1);
+    let seeds = only.map_or(0..40, |seed: u64| seed..seed + 1);
     for seed in seeds {
         // A lost connection mends what a flush broke: every other run goes without.
         let faults = Faults {
