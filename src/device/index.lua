@@ -64,8 +64,8 @@ local function kill(zset, hash, sid, names, why)
   index_remove(zset, hash, sid)
   local family = redis.call('DEL', names[2] .. sid) == 1
   if session then redis.call('DEL', session) end
-  local left = redis.call('PTTL', names[3] .. sid)
-  if left ~= -1 and left < tonumber(names[4]) then
+  local life, left = tonumber(names[4]), redis.call('PTTL', names[3] .. sid)
+  if life > 0 and left ~= -1 and left < life then
     redis.call('SET', names[3] .. sid, 'ended', 'PX', names[4])
   end
   if not why then return end

@@ -292,3 +292,22 @@ async fn a_change_beside_a_save_is_merged_into_the_same_session() {
         assert_eq!(browser.get("/get/b").await.text, "2", "{}", backend.name);
     }
 }
+
+/// A service without access tokens of logins saves the key that denies them, and nothing else.
+///
+/// Fails if: a denial of no life is written, which the server refuses in the middle of the script.
+#[tokio::test]
+async fn a_logout_works_where_no_tokens_are_denied() {
+    let backend = redis().await;
+    let server = backend.server.as_ref().unwrap();
+    let store = Store::builder().access_token_life(Duration::ZERO);
+    let store = store.connect(&server.url()).await.unwrap();
+    let browser = Browser::new(&App::new(&store));
+    browser.post("/login/alice").await;
+    assert_eq!(browser.post("/logout").await.status, 200);
+    let sid = browser.post("/login/alice").await.text;
+    let devices = Devices::new(&store);
+    assert!(devices.revoke("", "alice", &sid).await.unwrap());
+    assert!(!browser.is_logged_in().await);
+    assert!(server.keys("jwt:*").await.is_empty());
+}
