@@ -22,6 +22,7 @@ use axum::{
 };
 use portcullis::{
     Rejection, RejectionKind,
+    csrf::CsrfToken,
     frameworks::axum::endpoint,
     jwt::VerifiedToken,
     session::{Session, User},
@@ -29,7 +30,7 @@ use portcullis::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::{
-    Credentials, Key, LONGEST_DELAY_MS, Write,
+    Credentials, Key, LONGEST_DELAY_MS, Transfer, Write,
     tokens::{self, Tokens},
 };
 
@@ -51,6 +52,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(tokens.not_revoked.clone())
         .layer(tokens.verify.clone());
 
+    // A real service puts this layer around everything that changes something; here, the lines for curl stay short.
+    let guarded = Router::new()
+        .route("/csrf", get(csrf))
+        .route("/transfer", post(transfer))
+        .layer(shared::csrf(&keys, address)?);
+
     let app = Router::new()
         .route("/", get(page))
         .route("/login", post(login))
@@ -63,6 +70,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/devices", get(devices))
         .route("/devices/{id}", delete(revoke_device))
         .route("/devices/logout-others", post(logout_others))
+        .merge(guarded)
         // Around the routes added so far.
         .layer(sessions)
         .route("/token", post(token))
@@ -119,6 +127,19 @@ async fn logout_everywhere(
     tokens.logout_everywhere(user.tenant(), user.id()).await?;
     session.destroy().await?;
     Ok(home_or(is_form(&headers), StatusCode::NO_CONTENT))
+}
+
+/// For scripts: what to send, and in which header or form field.
+async fn csrf(token: CsrfToken) -> Result<Json<Value>, Rejection> {
+    let text = token.token().await?;
+    Ok(Json(
+        json!({ "token": text, "header": token.header_name(), "field": token.field_name() }),
+    ))
+}
+
+/// Only reached by requests of this site.
+async fn transfer(user: User, Json(transfer): Json<Transfer>) -> Json<Value> {
+    Json(json!({ "from": user.id(), "to": transfer.to, "amount": transfer.amount }))
 }
 
 /// Browsers and programs alike.

@@ -23,6 +23,7 @@ use hyper_util::{
 };
 use portcullis::{
     DefaultRefuse, Refuse, Rejection, RejectionKind,
+    csrf::CsrfToken,
     endpoint::{Endpoint, LARGEST_BODY},
     jwt::VerifiedToken,
     session::{Session, SessionError, User},
@@ -30,7 +31,7 @@ use portcullis::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::{
-    Credentials, Key, LONGEST_DELAY_MS, Write,
+    Credentials, Key, LONGEST_DELAY_MS, Transfer, Write,
     tokens::{self, Tokens},
 };
 use tokio::net::TcpListener;
@@ -50,18 +51,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let for_pages = tokens.clone();
     let pages = service_fn(move |request| pages(request, for_pages.clone()));
-    let pages = sessions.layer(pages);
+    let pages = sessions.clone().layer(pages);
+    // A real service puts the CSRF layer around everything that changes something; here, the lines for curl stay short.
+    let guarded = ServiceBuilder::new()
+        .layer(sessions)
+        .layer(shared::csrf(&keys, address)?)
+        .service(service_fn(guarded));
     // For programs: an access token in every request, and no cookies.
     let api = ServiceBuilder::new()
         .layer(tokens.verify.clone())
         .layer(tokens.not_revoked.clone())
         .service(service_fn(move |request| api(request, tokens.clone())));
     let app = service_fn(move |request: Request<Incoming>| {
-        let (pages, api) = (pages.clone(), api.clone());
+        let (pages, guarded, api) = (pages.clone(), guarded.clone(), api.clone());
         async move {
-            match request.uri().path().starts_with("/api/") {
-                true => api.oneshot(request).await,
-                false => pages.oneshot(request).await,
+            match request.uri().path() {
+                "/csrf" | "/transfer" => guarded.oneshot(request).await,
+                path if path.starts_with("/api/") => api.oneshot(request).await,
+                _ => pages.oneshot(request).await,
             }
         }
     });
@@ -112,6 +119,12 @@ enum Fault {
 async fn pages(request: Request<Incoming>, tokens: Tokens) -> Result<Reply, Infallible> {
     let (head, body) = request.into_parts();
     let answer = page(&head, body, &tokens).await;
+    Ok(answer.unwrap_or_else(|fault| fault.answer(head)))
+}
+
+async fn guarded(request: Request<Incoming>) -> Result<Reply, Infallible> {
+    let (head, body) = request.into_parts();
+    let answer = of_this_site(&head, body).await;
     Ok(answer.unwrap_or_else(|fault| fault.answer(head)))
 }
 
@@ -167,6 +180,33 @@ async fn page(head: &request::Parts, body: Incoming, tokens: &Tokens) -> Result<
         (&Method::GET, "/counter") => counter(session).await,
         (&Method::POST, "/set") => set(session, read_body(head, body).await?).await,
         (&Method::GET, "/get") => get(session, head.uri.query().unwrap_or_default()).await,
+        _ => Ok(status(StatusCode::NOT_FOUND, "not found\n")),
+    }
+}
+
+/// Behind the CSRF layer: what changes something is only reached by requests of this site.
+async fn of_this_site(head: &request::Parts, body: Incoming) -> Result<Reply, Fault> {
+    let (session, token) = (
+        head.extensions.get::<Session>(),
+        head.extensions.get::<CsrfToken>(),
+    );
+    let session = session.expect("SessionLayer is around this service");
+    let token = token.expect("CsrfLayer is around this service");
+    match (&head.method, head.uri.path()) {
+        (&Method::GET, "/csrf") => {
+            let text = token.token().await.map_err(Rejection::from)?;
+            let (header, field) = (token.header_name(), token.field_name());
+            Ok(json(
+                &json!({ "token": text, "header": header, "field": field }),
+            ))
+        }
+        (&Method::POST, "/transfer") => {
+            let user = user(session).await?;
+            let Transfer { to, amount } = read_body(head, body).await?;
+            Ok(json(
+                &json!({ "from": user.id(), "to": to, "amount": amount }),
+            ))
+        }
         _ => Ok(status(StatusCode::NOT_FOUND, "not found\n")),
     }
 }

@@ -14,6 +14,7 @@ use std::{
 
 use portcullis::{
     ConfigError, KeyRing, Store,
+    csrf::CsrfLayer,
     refresh::RefreshLogin,
     session::{Login, SessionLayer},
 };
@@ -75,6 +76,23 @@ pub fn sessions(
         eprintln!("the session cookie is Secure: browsers need https, put TLS in front");
     }
     sessions.build()
+}
+
+/// What changes something passes if the browser says that this site's own page caused it; programs like curl, which say
+/// nothing, need the token of `GET /csrf`.
+pub fn csrf(keys: &KeyRing, address: SocketAddr) -> Result<CsrfLayer, ConfigError> {
+    let mut csrf = CsrfLayer::builder(keys);
+    if address.ip().is_loopback() {
+        csrf = csrf.insecure_plain_http();
+    }
+    csrf.build()
+}
+
+/// The body of `POST /transfer`.
+#[derive(Deserialize)]
+pub struct Transfer {
+    pub to: String,
+    pub amount: u32,
 }
 
 /// Name, password, and the tenant that the account belongs to, if any.
@@ -171,6 +189,10 @@ pub fn announce(address: SocketAddr) {
 {curl} {url}/counter
 {curl} {url}/set {json} -d '{{"key":"colour","value":"red"}}'
 {curl} '{url}/get?key=colour'
+# A request that changes something needs to come from this site. Without the token, then with it:
+{curl} {url}/transfer {json} -d '{{"to":"bob","amount":10}}'
+csrf=$(curl -s -b jar {url}/csrf | sed -E 's/.*"token":"([^"]*)".*/\1/')
+{curl} {url}/transfer {json} -H "x-csrf-token: $csrf" -d '{{"to":"bob","amount":10}}'
 # A write that takes two seconds, and a logout that overtakes it: the session stays ended, although the slow curl puts
 # the old cookie back into the jar.
 {curl} {url}/set {json} -d '{{"key":"colour","value":"blue","delay_ms":2000}}' & sleep 1

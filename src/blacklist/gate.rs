@@ -49,8 +49,7 @@ impl Steps for BlacklistGate {
         if mark.tokens().is_empty() {
             return Step::Now(Entry::Pass(head, ()));
         }
-        let anonymous = |token: &VerifiedToken| token.jti().is_none() && token.sid().is_none();
-        if !self.0.unidentified && mark.tokens().iter().any(anonymous) {
+        if !self.0.unidentified && !mark.tokens().iter().all(ops::has_id) {
             event_warn!(
                 event = "blacklist.unidentified",
                 "a token with neither jti nor sid was refused"
@@ -132,7 +131,7 @@ impl Config {
             }
         };
         for token in tokens {
-            let rest = replies.split_off(2.min(replies.len()));
+            let rest = replies.split_off(ops::answers(token).min(replies.len()));
             let own = std::mem::replace(&mut replies, rest);
             match ops::is_dead(token, own) {
                 Ok(dead) => self.known(token, dead)?,
@@ -144,8 +143,12 @@ impl Config {
 
     fn known(&self, token: &VerifiedToken, dead: bool) -> Result<(), Rejection> {
         if self.policy != Policy::Closed {
-            let seen = if dead { &self.dead } else { &self.clear };
-            seen.note(name(token), self.store.clock().now_millis());
+            let now = self.store.clock().now_millis();
+            if dead {
+                self.dead.note(name(token), now);
+            }
+            // Once it is dead nothing may say that it was clear, also when `dead` has forgotten it.
+            self.clear.note(name(token), if dead { 0 } else { now });
         }
         if dead {
             return Err(refused());

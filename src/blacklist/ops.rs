@@ -74,15 +74,25 @@ pub(super) fn revocation(key: Key, until_ms: u64, reason: &'static str) -> Call 
     Call::new(&REVOKE, vec![key], vec![until_ms.into(), reason.into()])
 }
 
-/// The question about a token: is it listed, and what are the cutoffs that apply.
-pub(super) fn question(namespace: &Namespace, token: &VerifiedToken) -> [Call; 2] {
-    let listed = names(token)
-        .map(|(list, name)| key(namespace, list, &name))
-        .collect();
-    [
-        Call::new(&LISTED, listed, Vec::new()),
-        Call::new(&CUTOFFS, cutoffs(namespace, token), Vec::new()),
-    ]
+/// The question about a token: what are the cutoffs that apply, and is it listed, if it has ids.
+pub(super) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call> {
+    let mut calls = vec![Call::new(&CUTOFFS, cutoffs(namespace, token), Vec::new())];
+    // A question without keys is an error to the server.
+    if has_id(token) {
+        let listed = names(token).map(|(list, name)| key(namespace, list, &name));
+        calls.push(Call::new(&LISTED, listed.collect(), Vec::new()));
+    }
+    calls
+}
+
+/// How many replies belong to the [`question`] about this token.
+pub(super) fn answers(token: &VerifiedToken) -> usize {
+    1 + usize::from(has_id(token))
+}
+
+/// Whether there is anything that this token could be listed by.
+pub(super) fn has_id(token: &VerifiedToken) -> bool {
+    token.jti().is_some() || token.sid().is_some()
 }
 
 /// Under which names it may be listed.
@@ -166,8 +176,8 @@ fn look_one(view: &View<'_>, namespace: &Namespace, token: &VerifiedToken) -> Ve
 pub(super) fn is_dead(token: &VerifiedToken, replies: Replies) -> Result<bool, StoreError> {
     let corrupt = || StoreError::new(StoreErrorKind::Corrupt);
     let mut replies = replies.into_iter();
-    let listed = replies.next().ok_or_else(corrupt)??.number()? > 0;
     let cutoffs = replies.next().ok_or_else(corrupt)??.into_list()?;
+    let listed = has_id(token) && replies.next().ok_or_else(corrupt)??.number()? > 0;
     let mut largest = None;
     for cutoff in cutoffs {
         largest = largest.max(cutoff.as_number()?);

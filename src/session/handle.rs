@@ -88,8 +88,7 @@ impl Session {
     ///
     /// When the store cannot say, or the field holds JSON of another type.
     pub async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionError> {
-        self.load().await?;
-        let state = self.0.state();
+        let state = self.known().await?;
         let value = state.text(name).map(serde_json::from_slice);
         Ok(value.transpose()?)
     }
@@ -111,8 +110,7 @@ impl Session {
             return Err(SessionError::new(SessionErrorKind::Invalid));
         }
         let text = serde_json::to_string(value)?;
-        self.load().await?;
-        self.0.open_state()?.put(name, text);
+        self.open().await?.put(name, text);
         Ok(())
     }
 
@@ -122,8 +120,8 @@ impl Session {
     ///
     /// When the store cannot say.
     pub async fn remove(&self, name: &str) -> Result<bool, SessionError> {
-        self.load().await?;
-        Ok(!name.starts_with(RESERVED) && self.0.open_state()?.remove(name))
+        let mut state = self.open().await?;
+        Ok(!name.starts_with(RESERVED) && state.remove(name))
     }
 
     /// Removes a field and returns what it held: a message that is shown once.
@@ -134,7 +132,7 @@ impl Session {
     pub async fn take<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionError> {
         let value = self.get(name).await?;
         if value.is_some() && !name.starts_with(RESERVED) {
-            self.0.open_state()?.remove(name);
+            self.open().await?.remove(name);
         }
         Ok(value)
     }
@@ -145,8 +143,7 @@ impl Session {
     ///
     /// When the store cannot say.
     pub async fn clear(&self) -> Result<(), SessionError> {
-        self.load().await?;
-        let mut state = self.0.open_state()?;
+        let mut state = self.open().await?;
         let bound = state.record().and_then(|record| record.field(FIELD));
         let bound = bound.map(|text| String::from_utf8_lossy(text).into_owned());
         state.clear();
@@ -162,12 +159,8 @@ impl Session {
     ///
     /// When the store cannot say. That is not a logout: answer 503, as the error does by itself with `?`.
     pub async fn user(&self) -> Result<Option<User>, SessionError> {
-        self.load().await?;
-        Ok(self
-            .0
-            .state()
-            .record()
-            .and_then(|record| user_of(&record.header)))
+        let state = self.known().await?;
+        Ok(state.record().and_then(user_in))
     }
 
     /// Whether there is a session, of a user or of a visitor.
@@ -176,8 +169,7 @@ impl Session {
     ///
     /// When the store cannot say.
     pub async fn exists(&self) -> Result<bool, SessionError> {
-        self.load().await?;
-        Ok(self.0.state().record().is_some())
+        Ok(self.known().await?.record().is_some())
     }
 
     /// Why there is no session although the client has a cookie of one: signed in elsewhere, or signed out from there.
@@ -187,8 +179,7 @@ impl Session {
     ///
     /// When the store cannot say.
     pub async fn ended(&self) -> Result<Option<Ended>, SessionError> {
-        self.load().await?;
-        Ok(self.0.state().ended)
+        Ok(self.known().await?.ended)
     }
 
     /// When the session ends; `None` if there is none.
@@ -197,8 +188,8 @@ impl Session {
     ///
     /// When the store cannot say.
     pub async fn expiry(&self) -> Result<Option<Expiry>, SessionError> {
-        self.load().await?;
-        Ok(self.0.state().record().map(|record| Expiry {
+        let state = self.known().await?;
+        Ok(state.record().map(|record| Expiry {
             idle_ms: (record.header.idle > 0).then(|| {
                 record
                     .header
@@ -222,6 +213,24 @@ impl Session {
             question.asked_at,
         );
         Ok(())
+    }
+
+    /// The state, once it is known what the session holds. A save beside this asks for another look.
+    async fn known(&self) -> Result<MutexGuard<'_, State>, SessionError> {
+        loop {
+            self.load().await?;
+            let state = self.0.state();
+            if !state.is_unread() {
+                return Ok(state);
+            }
+        }
+    }
+
+    /// The same, for a change.
+    async fn open(&self) -> Result<MutexGuard<'_, State>, SessionError> {
+        let state = self.known().await?;
+        state.check_open()?;
+        Ok(state)
     }
 
     /// Before a step that goes by the id alone: whether this request may use what is under it.
@@ -261,9 +270,7 @@ impl Inner {
     /// The state, while changes can still be saved.
     pub(super) fn open_state(&self) -> Result<MutexGuard<'_, State>, SessionError> {
         let state = self.state();
-        if state.closed && state.record().is_none() {
-            return Err(SessionError::new(SessionErrorKind::TooLate));
-        }
+        state.check_open()?;
         Ok(state)
     }
 

@@ -7,6 +7,7 @@
 //!   written then, and no cookie is set.
 
 use super::{
+    error::{SessionError, SessionErrorKind},
     id::SessionId,
     ops::{Changes, Ended, Loaded},
     record::Record,
@@ -28,10 +29,6 @@ pub(super) struct State {
     /// The id that a session of nobody gets if one is made, where that was said ahead.
     pub(super) planned: Option<SessionId>,
     /// Whether this request made the session, for nobody.
-    #[cfg_attr(
-        not(feature = "csrf"),
-        expect(dead_code, reason = "read for CSRF tokens")
-    )]
     pub(super) made: bool,
 }
 
@@ -76,10 +73,23 @@ impl State {
         matches!(self.known, Known::Unread)
     }
 
+    /// Whether this request has no session. One that was saved and has to be read again is none of these.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self.known, Known::Missing)
+    }
+
+    /// Whether changes can still be saved: a session that is to be made needs a response that carries its cookie.
+    pub(super) fn check_open(&self) -> Result<(), SessionError> {
+        if self.closed && self.is_missing() {
+            return Err(SessionError::new(SessionErrorKind::TooLate));
+        }
+        Ok(())
+    }
+
     /// Whether the changes so far make a session of nobody.
     #[cfg(feature = "csrf")]
     pub(super) fn will_be_made(&self) -> bool {
-        matches!(self.known, Known::Missing) && self.changes.sets_something()
+        self.is_missing() && self.changes.sets_something()
     }
 
     pub(super) fn record(&self) -> Option<&Record> {

@@ -158,7 +158,7 @@ impl Session {
             if state.changes.is_empty() {
                 return Ok(SaveOutcome::Unchanged);
             }
-            let id = state.id.filter(|_| state.record().is_some());
+            let id = state.id.filter(|_| !state.is_missing());
             if id.is_none() && state.closed && !leaving {
                 return Err(SessionError::new(SessionErrorKind::TooLate));
             }

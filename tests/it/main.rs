@@ -31,6 +31,7 @@ mod processes;
 mod refresh;
 mod refusals;
 mod requirements;
+mod review;
 mod road;
 mod session;
 mod store;

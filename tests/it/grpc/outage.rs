@@ -10,7 +10,7 @@ use super::{
     python::{Called, PythonClient},
     tonic_client::RustClient,
 };
-use crate::means::{redis::RedisServer, wait};
+use crate::means::{proxy::Command, redis::RedisServer, wait};
 
 /// The store's deadline is 250 ms; the rest is for a busy machine.
 const IN_TIME_MS: f64 = 1000.0;
@@ -73,7 +73,7 @@ async fn a_python_client_gets_unavailable_in_time_and_ok_again() {
 
 /// A logout that nobody can confirm is not confirmed, and once Redis is there it works.
 ///
-/// Fails if: the handler ends with 204 whatever `revoke` said.
+/// Fails if: a token that cannot be checked passes, or is called invalid.
 #[tokio::test]
 async fn a_logout_without_redis_is_not_confirmed() {
     let mut redis = RedisServer::start().await;
@@ -92,4 +92,29 @@ async fn a_logout_without_redis_is_not_confirmed() {
     wait::until("the logout to be confirmed", confirmed).await;
     let refused = client.check(token.token()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+/// Redis carries the revocation out and its answer is lost: the client is told to try again, and the token is dead.
+///
+/// Fails if: the handler ends with 204 whatever `revoke` said; the script is sent twice without being asked to.
+#[tokio::test]
+async fn a_logout_whose_answer_is_lost_is_not_confirmed() {
+    let redis = RedisServer::start().await;
+    let node = Node::start(&redis).await;
+    let mut client = RustClient::new(&node);
+    let token = node.token("ALICE");
+    assert!(client.check(&token).await.is_ok());
+    // The one script of this process; the first time it travels as its text.
+    let script = |command: &Command| command.name().starts_with("EVAL");
+    let lost = node.proxy.drop_reply(script);
+    assert_eq!(node.logout(&token).await, 503);
+    lost.reached().await;
+    let begun = Instant::now();
+    let code = loop {
+        let code = client.check(&token).await.unwrap_err().code();
+        if code != Code::Unavailable || begun.elapsed() > wait::PATIENCE {
+            break code;
+        }
+    };
+    assert_eq!(code, Code::Unauthenticated);
 }
