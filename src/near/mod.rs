@@ -65,6 +65,15 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(
+    not(all(feature = "session", feature = "blacklist")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "read by several layers, each by its part"
+    )
+)]
+
 mod bound;
 mod cutoffs;
 mod handle;
