@@ -172,7 +172,8 @@ impl Adoption {
         self
     }
 
-    /// Takes a token, or says why it is not good.
+    /// Takes a token, or says why it is not good. Of an opaque one nobody knows whose it is before it is taken: a wrong
+    /// client ends it.
     async fn take(
         &self,
         store: &Store,
@@ -180,45 +181,56 @@ impl Adoption {
         check: impl Fn(&RefreshLogin) -> Result<(), RefreshErrorKind>,
     ) -> Result<RefreshLogin, RefreshError> {
         let unknown = || RefreshError::new(RefreshErrorKind::Unknown);
-        let now_ms = store.clock().now_millis();
-        let token = presented.to_owned();
-        let (known, key, args): (_, _, Vec<Arg>) = match &self.source {
-            Source::Jwt { read, whitelist } => {
-                let foreign = read(presented, now_ms);
-                let foreign = foreign.ok_or(RefreshError::new(RefreshErrorKind::Forged))?;
-                check(&foreign.login).map_err(RefreshError::new)?;
-                let (key, args) = match whitelist {
-                    Some(key) => (key(&foreign.login), vec!["whitelist".into(), token.into()]),
-                    None => {
-                        // The store's clock may be behind this node's.
-                        let left = foreign.until_ms.saturating_sub(now_ms) + 60_000;
-                        (
-                            mark(store, presented),
-                            vec!["mark".into(), "".into(), left.into()],
-                        )
-                    }
-                };
-                (Some(foreign.login), key, args)
-            }
-            Source::Opaque { key, .. } => (None, key(presented), vec!["value".into(), "".into()]),
-        };
+        let (known, call) = self.question(store, presented)?;
+        if let Some(login) = &known {
+            check(login).map_err(RefreshError::new)?;
+        }
         self.not_listed(store, presented).await?;
-        let taken = store.run(Call::new(&TAKE, vec![key], args)).await?;
-        let Value::Bytes(found) = taken else {
+        let Value::Bytes(found) = store.run(call).await? else {
             return Err(unknown());
         };
-        match (known, &self.source) {
-            (Some(login), _) => Ok(login),
-            (None, Source::Opaque { login, .. }) => {
-                let login = std::str::from_utf8(&found)
-                    .ok()
-                    .and_then(|text| login(text));
-                let login = login.ok_or_else(unknown)?;
-                check(&login).map_err(RefreshError::new)?;
-                Ok(login)
-            }
-            (None, Source::Jwt { .. }) => Err(unknown()),
+        if let Some(login) = known {
+            return Ok(login);
         }
+        let Source::Opaque { login, .. } = &self.source else {
+            return Err(unknown());
+        };
+        let text = std::str::from_utf8(&found).ok();
+        let login = text.and_then(|text| login(text)).ok_or_else(unknown)?;
+        check(&login).map_err(RefreshError::new)?;
+        Ok(login)
+    }
+
+    /// Whose the token is, where it says so itself, and how it is taken.
+    fn question(
+        &self,
+        store: &Store,
+        presented: &str,
+    ) -> Result<(Option<RefreshLogin>, Call), RefreshError> {
+        let take = |key, args| Call::new(&TAKE, vec![key], args);
+        let (read, whitelist) = match &self.source {
+            Source::Jwt { read, whitelist } => (read, whitelist),
+            Source::Opaque { key, .. } => {
+                let args = vec!["value".into(), "".into()];
+                return Ok((None, take(key(presented), args)));
+            }
+        };
+        let now_ms = store.clock().now_millis();
+        let foreign = read(presented, now_ms);
+        let foreign = foreign.ok_or(RefreshError::new(RefreshErrorKind::Forged))?;
+        let call = match whitelist {
+            Some(key) => {
+                let args = vec!["whitelist".into(), presented.to_owned().into()];
+                take(key(&foreign.login), args)
+            }
+            None => {
+                // The store's clock may be behind this node's.
+                let left = foreign.until_ms.saturating_sub(now_ms) + 60_000;
+                let args = vec!["mark".into(), "".into(), left.into()];
+                take(mark(store, presented), args)
+            }
+        };
+        Ok((Some(foreign.login), call))
     }
 
     async fn not_listed(&self, store: &Store, presented: &str) -> Result<(), RefreshError> {
