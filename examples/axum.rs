@@ -1,10 +1,11 @@
-//! Sessions in an axum service: `cargo run --example axum`, then open the page or run the `curl` lines it prints.
+//! Sessions and tokens in an axum service: `cargo run --example axum`, then open the page or run the `curl` lines it prints.
 //!
 //! | variable | default |
 //! |---|---|
 //! | `BIND` | `127.0.0.1:3000` |
 //! | `REDIS_URL` | none: sessions in the memory of the process |
 //! | `PORTCULLIS_SECRET` | a random one, for this process alone |
+//! | `JWT_KEY` | a file with the key of the access tokens; a random one |
 
 #[path = "shared/mod.rs"]
 mod shared;
@@ -12,20 +13,26 @@ mod shared;
 use std::{error::Error, time::Duration};
 
 use axum::{
-    Form, Json, Router,
-    extract::{FromRequest, Query, Request, State},
+    Extension, Form, Json, Router,
+    body::Body,
+    extract::{FromRequest, Path, Query, Request, State},
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{Html, IntoResponse, Redirect, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use portcullis::{
     Rejection, RejectionKind,
-    cutoff::Cutoffs,
-    session::{Session, SessionError, User},
+    csrf::CsrfToken,
+    frameworks::axum::endpoint,
+    jwt::VerifiedToken,
+    session::{Session, User},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::{Credentials, Key, LONGEST_DELAY_MS, Write};
+use shared::{
+    Credentials, Key, LONGEST_DELAY_MS, Transfer, Write,
+    tokens::{self, Tokens},
+};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -33,7 +40,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = shared::listener().await?;
     let address = listener.local_addr()?;
     let store = shared::store().await?;
-    let sessions = shared::sessions(&store, &shared::keys()?, address)?;
+    let keys = shared::keys()?;
+    let sessions = shared::sessions(&store, &keys, address)?;
+    let tokens = Tokens::new(&store, &keys)?;
+
+    // For programs: an access token in every request, and no cookies.
+    let api = Router::new()
+        .route("/me", get(api_me))
+        .route("/logout", post(api_logout))
+        .route("/logout-everywhere", post(api_logout_everywhere))
+        .layer(tokens.not_revoked.clone())
+        .layer(tokens.verify.clone());
+
+    // A real service puts this layer around everything that changes something; here, the lines for curl stay short.
+    let guarded = Router::new()
+        .route("/csrf", get(csrf))
+        .route("/transfer", post(transfer))
+        .layer(shared::csrf(&keys, address)?);
 
     let app = Router::new()
         .route("/", get(page))
@@ -44,9 +67,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/counter", get(counter))
         .route("/set", post(set))
         .route("/get", get(read))
-        .with_state(Cutoffs::new(&store))
+        .route("/devices", get(devices))
+        .route("/devices/{id}", delete(revoke_device))
+        .route("/devices/logout-others", post(logout_others))
+        .merge(guarded)
         // Around the routes added so far.
         .layer(sessions)
+        .route("/token", post(token))
+        .route("/token/refresh", post(endpoint(&tokens.refresh)))
+        .route("/.well-known/jwks.json", get(endpoint(&tokens.jwks)))
+        .nest("/api", api)
+        .with_state(tokens)
         .route("/healthz", get(|| async { "ok\n" }));
 
     shared::announce(address);
@@ -86,17 +117,92 @@ async fn logout(session: Session, headers: HeaderMap) -> Result<Response, Reject
     Ok(home_or(is_form(&headers), StatusCode::NO_CONTENT))
 }
 
-/// The cutoff ends all sessions of the user, this one too; `destroy` also removes its cookie.
+/// Ends all sessions and tokens of the user, this session too; `destroy` also removes its cookie.
 async fn logout_everywhere(
-    State(cutoffs): State<Cutoffs>,
+    State(tokens): State<Tokens>,
     user: User,
     session: Session,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
-    let cut = cutoffs.user(user.tenant(), user.id()).await;
-    cut.map_err(SessionError::from)?;
+    tokens.logout_everywhere(user.tenant(), user.id()).await?;
     session.destroy().await?;
     Ok(home_or(is_form(&headers), StatusCode::NO_CONTENT))
+}
+
+/// For scripts: what to send, and in which header or form field.
+async fn csrf(token: CsrfToken) -> Result<Json<Value>, Rejection> {
+    let text = token.token().await?;
+    Ok(Json(
+        json!({ "token": text, "header": token.header_name(), "field": token.field_name() }),
+    ))
+}
+
+/// Only reached by requests of this site.
+async fn transfer(user: User, Json(transfer): Json<Transfer>) -> Json<Value> {
+    Json(json!({ "from": user.id(), "to": transfer.to, "amount": transfer.amount }))
+}
+
+/// Browsers and programs alike.
+async fn devices(State(tokens): State<Tokens>, user: User) -> Result<Json<Value>, Rejection> {
+    Ok(Json(tokens.devices(&user).await?))
+}
+
+async fn revoke_device(
+    State(tokens): State<Tokens>,
+    user: User,
+    session: Session,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Rejection> {
+    if id == user.sid() {
+        session.destroy().await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Ok(match tokens.revoke(&user, &id).await? {
+        true => StatusCode::NO_CONTENT,
+        false => StatusCode::NOT_FOUND,
+    })
+}
+
+/// This session goes on, under a new id.
+async fn logout_others(session: Session, headers: HeaderMap) -> Result<Response, Rejection> {
+    let ended = session.revoke_others().await?;
+    Ok(home_or(is_form(&headers), Json(json!({ "ended": ended }))))
+}
+
+/// A pair of tokens for a password. Everything after it is `POST /token/refresh`, which is ready-made.
+async fn token(
+    State(tokens): State<Tokens>,
+    headers: HeaderMap,
+    Json(credentials): Json<Credentials>,
+) -> Result<Response, Rejection> {
+    let pair = tokens.login(&credentials, &headers).await?;
+    Ok(pair.map(Body::from))
+}
+
+async fn api_me(Extension(token): Extension<VerifiedToken>) -> Result<Json<Value>, Rejection> {
+    Ok(Json(
+        json!({ "sub": tokens::of(&token)?, "jti": token.jti() }),
+    ))
+}
+
+/// When this has returned, no instance takes the token any more, nor any other of its login.
+async fn api_logout(
+    State(tokens): State<Tokens>,
+    Extension(token): Extension<VerifiedToken>,
+) -> Result<StatusCode, Rejection> {
+    tokens.logout(&token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn api_logout_everywhere(
+    State(tokens): State<Tokens>,
+    Extension(token): Extension<VerifiedToken>,
+) -> Result<StatusCode, Rejection> {
+    let tenant = token.tenant().unwrap_or_default();
+    tokens
+        .logout_everywhere(tenant, tokens::of(&token)?)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A visitor gets a session with the first field that is set, not before.
@@ -158,6 +264,7 @@ fn greeting(user: &User) -> String {
     format!(
         r#"<p>Signed in as <strong>{name}</strong>.</p>
 <form method="post" action="/logout"><button>Log out</button></form>
+<form method="post" action="/devices/logout-others"><button>Log out other devices</button></form>
 <form method="post" action="/logout-everywhere"><button>Log out on all devices</button></form>"#
     )
 }

@@ -23,14 +23,19 @@ use hyper_util::{
 };
 use portcullis::{
     DefaultRefuse, Refuse, Rejection, RejectionKind,
-    cutoff::Cutoffs,
+    csrf::CsrfToken,
+    endpoint::{Endpoint, LARGEST_BODY},
+    jwt::VerifiedToken,
     session::{Session, SessionError, User},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use shared::{Credentials, Key, LONGEST_DELAY_MS, Write};
+use shared::{
+    Credentials, Key, LONGEST_DELAY_MS, Transfer, Write,
+    tokens::{self, Tokens},
+};
 use tokio::net::TcpListener;
-use tower::{Layer, service_fn};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
 type Reply = Response<Full<Bytes>>;
 
@@ -40,11 +45,34 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = shared::listener().await?;
     let address = listener.local_addr()?;
     let store = shared::store().await?;
-    let sessions = shared::sessions(&store, &shared::keys()?, address)?;
+    let keys = shared::keys()?;
+    let sessions = shared::sessions(&store, &keys, address)?;
+    let tokens = Tokens::new(&store, &keys)?;
 
-    let cutoffs = Cutoffs::new(&store);
-    let app = service_fn(move |request| answer(request, cutoffs.clone()));
-    let app = TowerToHyperService::new(sessions.layer(app));
+    let for_pages = tokens.clone();
+    let pages = service_fn(move |request| pages(request, for_pages.clone()));
+    let pages = sessions.clone().layer(pages);
+    // A real service puts the CSRF layer around everything that changes something; here, the lines for curl stay short.
+    let guarded = ServiceBuilder::new()
+        .layer(sessions)
+        .layer(shared::csrf(&keys, address)?)
+        .service(service_fn(guarded));
+    // For programs: an access token in every request, and no cookies.
+    let api = ServiceBuilder::new()
+        .layer(tokens.verify.clone())
+        .layer(tokens.not_revoked.clone())
+        .service(service_fn(move |request| api(request, tokens.clone())));
+    let app = service_fn(move |request: Request<Incoming>| {
+        let (pages, guarded, api) = (pages.clone(), guarded.clone(), api.clone());
+        async move {
+            match request.uri().path() {
+                "/csrf" | "/transfer" => guarded.oneshot(request).await,
+                path if path.starts_with("/api/") => api.oneshot(request).await,
+                _ => pages.oneshot(request).await,
+            }
+        }
+    });
+    let app = TowerToHyperService::new(app);
 
     shared::announce(address);
     serve(listener, app).await;
@@ -88,16 +116,25 @@ enum Fault {
     Bad(String),
 }
 
-async fn answer(request: Request<Incoming>, cutoffs: Cutoffs) -> Result<Reply, Infallible> {
+async fn pages(request: Request<Incoming>, tokens: Tokens) -> Result<Reply, Infallible> {
     let (head, body) = request.into_parts();
-    Ok(match route(&head, body, &cutoffs).await {
-        Ok(reply) => reply,
-        Err(Fault::Refused(rejection)) => DefaultRefuse::new().refuse(head.into(), &rejection),
-        Err(Fault::Bad(text)) => status(StatusCode::BAD_REQUEST, text),
-    })
+    let answer = page(&head, body, &tokens).await;
+    Ok(answer.unwrap_or_else(|fault| fault.answer(head)))
 }
 
-async fn route(head: &request::Parts, body: Incoming, cutoffs: &Cutoffs) -> Result<Reply, Fault> {
+async fn guarded(request: Request<Incoming>) -> Result<Reply, Infallible> {
+    let (head, body) = request.into_parts();
+    let answer = of_this_site(&head, body).await;
+    Ok(answer.unwrap_or_else(|fault| fault.answer(head)))
+}
+
+async fn api(request: Request<Incoming>, tokens: Tokens) -> Result<Reply, Infallible> {
+    let (head, _) = request.into_parts();
+    let answer = program(&head, &tokens).await;
+    Ok(answer.unwrap_or_else(|fault| fault.answer(head)))
+}
+
+async fn page(head: &request::Parts, body: Incoming, tokens: &Tokens) -> Result<Reply, Fault> {
     let session = head.extensions.get::<Session>();
     let session = session.expect("SessionLayer is around this service");
     match (&head.method, head.uri.path()) {
@@ -114,16 +151,96 @@ async fn route(head: &request::Parts, body: Incoming, cutoffs: &Cutoffs) -> Resu
         }
         (&Method::POST, "/logout-everywhere") => {
             let user = user(session).await?;
-            let cut = cutoffs.user(user.tenant(), user.id()).await;
-            cut.map_err(SessionError::from)?;
+            tokens.logout_everywhere(user.tenant(), user.id()).await?;
             session.destroy().await?;
             Ok(home_or(&head.headers, no_content()))
+        }
+        (&Method::GET, "/devices") => Ok(json(&tokens.devices(&user(session).await?).await?)),
+        (&Method::POST, "/devices/logout-others") => {
+            let ended = session.revoke_others().await?;
+            Ok(home_or(&head.headers, json(&json!({ "ended": ended }))))
+        }
+        (&Method::DELETE, path) if path.starts_with("/devices/") => {
+            revoke_device(session, tokens, &path["/devices/".len()..]).await
+        }
+        (&Method::POST, "/token") => {
+            let credentials: Credentials = read_body(head, body).await?;
+            let pair = tokens.login(&credentials, &head.headers).await?;
+            Ok(pair.map(Full::new))
+        }
+        (&Method::POST, "/token/refresh") => {
+            let body = Limited::new(body, LARGEST_BODY).collect().await;
+            let body = body.map_err(|error| Fault::Bad(format!("{error}\n")))?;
+            let answer = tokens.refresh.handle(head, &body.to_bytes()).await;
+            Ok(answer.map(Full::new))
+        }
+        (&Method::GET, "/.well-known/jwks.json") => {
+            Ok(tokens.jwks.handle(head, b"").await.map(Full::new))
         }
         (&Method::GET, "/counter") => counter(session).await,
         (&Method::POST, "/set") => set(session, read_body(head, body).await?).await,
         (&Method::GET, "/get") => get(session, head.uri.query().unwrap_or_default()).await,
         _ => Ok(status(StatusCode::NOT_FOUND, "not found\n")),
     }
+}
+
+/// Behind the CSRF layer: what changes something is only reached by requests of this site.
+async fn of_this_site(head: &request::Parts, body: Incoming) -> Result<Reply, Fault> {
+    let (session, token) = (
+        head.extensions.get::<Session>(),
+        head.extensions.get::<CsrfToken>(),
+    );
+    let session = session.expect("SessionLayer is around this service");
+    let token = token.expect("CsrfLayer is around this service");
+    match (&head.method, head.uri.path()) {
+        (&Method::GET, "/csrf") => {
+            let text = token.token().await.map_err(Rejection::from)?;
+            let (header, field) = (token.header_name(), token.field_name());
+            Ok(json(
+                &json!({ "token": text, "header": header, "field": field }),
+            ))
+        }
+        (&Method::POST, "/transfer") => {
+            let user = user(session).await?;
+            let Transfer { to, amount } = read_body(head, body).await?;
+            Ok(json(
+                &json!({ "from": user.id(), "to": to, "amount": amount }),
+            ))
+        }
+        _ => Ok(status(StatusCode::NOT_FOUND, "not found\n")),
+    }
+}
+
+/// Behind the layers that ask for a good access token.
+async fn program(head: &request::Parts, tokens: &Tokens) -> Result<Reply, Fault> {
+    let token = head.extensions.get::<VerifiedToken>();
+    let token = token.expect("JwtVerifyLayer is around this service");
+    let user = tokens::of(token)?;
+    match (&head.method, head.uri.path()) {
+        (&Method::GET, "/api/me") => Ok(json(&json!({ "sub": user, "jti": token.jti() }))),
+        (&Method::POST, "/api/logout") => {
+            tokens.logout(token).await?;
+            Ok(no_content())
+        }
+        (&Method::POST, "/api/logout-everywhere") => {
+            let tenant = token.tenant().unwrap_or_default();
+            tokens.logout_everywhere(tenant, user).await?;
+            Ok(no_content())
+        }
+        _ => Ok(status(StatusCode::NOT_FOUND, "not found\n")),
+    }
+}
+
+async fn revoke_device(session: &Session, tokens: &Tokens, id: &str) -> Result<Reply, Fault> {
+    let user = user(session).await?;
+    if id == user.sid() {
+        session.destroy().await?;
+        return Ok(no_content());
+    }
+    Ok(match tokens.revoke(&user, id).await? {
+        true => no_content(),
+        false => status(StatusCode::NOT_FOUND, "not found\n"),
+    })
 }
 
 /// Whoever is signed in. `?` on an error of the session is 503: that the store cannot say is no logout.
@@ -221,6 +338,15 @@ fn status(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(text.into()));
     *reply.status_mut() = status;
     reply
+}
+
+impl Fault {
+    fn answer(self, head: request::Parts) -> Reply {
+        match self {
+            Self::Refused(rejection) => DefaultRefuse::new().refuse(head.into(), &rejection),
+            Self::Bad(text) => status(StatusCode::BAD_REQUEST, text),
+        }
+    }
 }
 
 impl From<Rejection> for Fault {

@@ -1,4 +1,5 @@
-//! Tower layers for sessions and revocable JWTs over one Redis handle, for axum, tonic and plain hyper.
+//! Tower layers for sessions, revocable JWTs, CSRF protection and refresh-token rotation over one Redis handle, for axum,
+//! tonic and plain hyper.
 //!
 //! One [`Store`] and one [`KeyRing`] per process are shared by all layers. Each layer is a decision in front of a
 //! service: it passes a request on, with what it found in the extensions, or refuses it with a [`Rejection`].
@@ -8,7 +9,8 @@
 //! 2. **Parallel requests never undo each other.** Only changed fields are saved, merged into what is there by then.
 //! 3. **Unknown is not no.** While the store cannot say, requests that ask for their session get 503 within the deadline,
 //!    and keep their cookie. All others do not notice.
-//! 4. **What is not used costs nothing.** No round trip before a handler asks; then one.
+//! 4. **What is not used costs nothing.** No round trip before a handler asks; then one. With a replica ([`near`])
+//!    revocation checks need none, and hold within its bound.
 //!
 //! # The stack
 //!
@@ -60,6 +62,9 @@
 //! A request passes the layers from the outside in. [`SessionLayer`](session::SessionLayer) is outermost, because the
 //! others look for the session that it put there.
 //!
+//! [`StripHeadersLayer`](peer::StripHeadersLayer) goes around even that, so that nobody inside reads what a stranger wrote about
+//! the client.
+//!
 //! - `axum::Router::layer` goes around the routes added so far: the outermost layer comes **last**, as above.
 //! - `tower::ServiceBuilder`, and `layer` of tonic's `Server`: the outermost layer comes **first**.
 //!
@@ -73,6 +78,7 @@
 //! | `csrf` | yes | [`csrf`]: who caused a request, tokens and forms |
 //! | `jwt` | yes | [`jwt`]: verification of access tokens |
 //! | `blacklist` | yes | [`blacklist`]: tokens that stop working at once |
+//! | `refresh` | yes | [`refresh`]: rotation of refresh tokens; [`endpoint`]: ready-made token endpoints |
 //! | `axum` | | [`frameworks::axum`]: extractors |
 //! | `tonic` | | refusals with tonic's body type |
 //! | `tls` | | `rediss://` addresses, by rustls |
@@ -104,9 +110,13 @@ pub mod blacklist;
 pub mod csrf;
 pub mod cutoff;
 pub mod device;
+#[cfg(feature = "refresh")]
+pub mod endpoint;
 pub mod frameworks;
 #[cfg(feature = "jwt")]
 pub mod jwt;
+pub mod near;
+pub mod peer;
 #[cfg(feature = "refresh")]
 pub mod refresh;
 #[cfg(feature = "session")]
@@ -116,7 +126,7 @@ pub mod store;
 pub mod testing;
 
 mod clock;
-#[cfg(feature = "session")]
+#[cfg(any(feature = "session", feature = "refresh"))]
 mod cookie;
 mod error;
 mod gate;
@@ -127,7 +137,7 @@ mod secret;
 mod trace;
 
 pub use clock::Clock;
-#[cfg(feature = "session")]
+#[cfg(any(feature = "session", feature = "refresh"))]
 pub use cookie::SameSite;
 pub use error::ConfigError;
 pub use gate::{Gate, Gated, ResponseFuture};

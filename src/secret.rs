@@ -67,6 +67,12 @@ pub(crate) fn encode_into(bytes: impl AsRef<[u8]>, out: &mut String) {
     URL_SAFE_NO_PAD.encode_string(bytes, out);
 }
 
+/// The same, into a text of exactly [`encoded_len`] characters; allocates nothing.
+pub(crate) fn encode_exact(bytes: &[u8], text: &mut [u8]) {
+    let written = URL_SAFE_NO_PAD.encode_slice(bytes, text);
+    debug_assert!(written.is_ok(), "the text has room for the bytes");
+}
+
 /// The length of [`encode`]'s text for `bytes` bytes.
 pub(crate) const fn encoded_len(bytes: usize) -> usize {
     (bytes * 4).div_ceil(3)

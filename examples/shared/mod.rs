@@ -3,6 +3,8 @@
 // `pub` means "for the example" here: a program has no outside.
 #![allow(unreachable_pub)]
 
+pub mod tokens;
+
 use std::{
     env,
     error::Error,
@@ -12,6 +14,8 @@ use std::{
 
 use portcullis::{
     ConfigError, KeyRing, Store,
+    csrf::CsrfLayer,
+    refresh::RefreshLogin,
     session::{Login, SessionLayer},
 };
 use serde::Deserialize;
@@ -74,11 +78,28 @@ pub fn sessions(
     sessions.build()
 }
 
+/// What changes something passes if the browser says that this site's own page caused it; programs like curl, which say
+/// nothing, need the token of `GET /csrf`.
+pub fn csrf(keys: &KeyRing, address: SocketAddr) -> Result<CsrfLayer, ConfigError> {
+    let mut csrf = CsrfLayer::builder(keys);
+    if address.ip().is_loopback() {
+        csrf = csrf.insecure_plain_http();
+    }
+    csrf.build()
+}
+
+/// The body of `POST /transfer`.
+#[derive(Deserialize)]
+pub struct Transfer {
+    pub to: String,
+    pub amount: u32,
+}
+
 /// Name, password, and the tenant that the account belongs to, if any.
 const ACCOUNTS: [(&str, &str, &str); 2] =
     [("alice", "wonderland", ""), ("bob", "builder", "builders")];
 
-/// The body of `POST /login`.
+/// The body of `POST /login` and `POST /token`.
 #[derive(Deserialize)]
 pub struct Credentials {
     username: String,
@@ -88,10 +109,22 @@ pub struct Credentials {
 impl Credentials {
     /// Whom to sign in, if the password is right. A real service stores no passwords: it keeps what a library for
     /// password hashing (Argon2id) made of them, and lets that library compare.
-    pub fn check(&self) -> Option<Login> {
+    fn account(&self) -> Option<(&'static str, &'static str)> {
         let account = ACCOUNTS.iter().find(|(name, ..)| *name == self.username);
         let &(name, _, tenant) = account.filter(|(_, password, _)| *password == self.password)?;
+        Some((name, tenant))
+    }
+
+    /// For a session.
+    pub fn check(&self) -> Option<Login> {
+        let (name, tenant) = self.account()?;
         Some(Login::new(name).tenant(tenant))
+    }
+
+    /// For tokens.
+    pub fn for_tokens(&self) -> Option<RefreshLogin> {
+        let (name, tenant) = self.account()?;
+        Some(RefreshLogin::new(name).tenant(tenant))
     }
 }
 
@@ -156,6 +189,10 @@ pub fn announce(address: SocketAddr) {
 {curl} {url}/counter
 {curl} {url}/set {json} -d '{{"key":"colour","value":"red"}}'
 {curl} '{url}/get?key=colour'
+# A request that changes something needs to come from this site. Without the token, then with it:
+{curl} {url}/transfer {json} -d '{{"to":"bob","amount":10}}'
+csrf=$(curl -s -b jar {url}/csrf | sed -E 's/.*"token":"([^"]*)".*/\1/')
+{curl} {url}/transfer {json} -H "x-csrf-token: $csrf" -d '{{"to":"bob","amount":10}}'
 # A write that takes two seconds, and a logout that overtakes it: the session stays ended, although the slow curl puts
 # the old cookie back into the jar.
 {curl} {url}/set {json} -d '{{"key":"colour","value":"blue","delay_ms":2000}}' & sleep 1
@@ -166,7 +203,23 @@ wait
 {curl} {url}/login -d 'username=bob&password=builder'
 {curl} -X POST {url}/logout-everywhere
 {curl} {url}/healthz
-# A second instance beside this one takes the same cookies if both have the same REDIS_URL and PORTCULLIS_SECRET:
+# The devices of a user, and this one alone:
+{curl} {url}/login -d 'username=bob&password=builder'
+{curl} {url}/devices
+{curl} -X POST {url}/devices/logout-others
+# Tokens for programs: a pair, what its access token opens, the next pair, and a logout that ends them all.
+post="curl -s -H content-type:application/json"
+$post {url}/token -d '{{"username":"alice","password":"wonderland"}}' > pair
+token() {{ sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/" pair; }}
+{curl} {url}/api/me -H "authorization: Bearer $(token access_token)"
+$post {url}/token/refresh -d "{{\"refresh_token\":\"$(token refresh_token)\"}}" > pair
+{curl} {url}/api/me -H "authorization: Bearer $(token access_token)"
+{curl} -X POST {url}/api/logout -H "authorization: Bearer $(token access_token)"
+{curl} {url}/api/me -H "authorization: Bearer $(token access_token)"
+{curl} {url}/token/refresh {json} -d "{{\"refresh_token\":\"$(token refresh_token)\"}}"
+{curl} {url}/.well-known/jwks.json
+# A second instance beside this one takes the same cookies and refresh tokens if both have the same REDIS_URL and
+# PORTCULLIS_SECRET, and the same access tokens with the same JWT_KEY:
 #   BIND=127.0.0.1:3001 REDIS_URL=redis://127.0.0.1 PORTCULLIS_SECRET=... cargo run --example axum"#
     );
 }

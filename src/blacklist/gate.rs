@@ -1,16 +1,17 @@
 //! The decision: is any of the request's tokens revoked?
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::request;
 
 use super::{
     layer::{Config, Policy},
-    ops,
+    ops::{self, Verdict},
 };
 use crate::{
     gate::{Entry, Step, Steps},
     jwt::{JwtMark, VerifiedToken},
+    near,
     refuse::{Rejection, RejectionKind},
     secret::sha256_of_parts,
     store::{Rides, StoreError},
@@ -48,15 +49,19 @@ impl Steps for BlacklistGate {
         if mark.tokens().is_empty() {
             return Step::Now(Entry::Pass(head, ()));
         }
-        let tokens = mark.tokens().to_vec();
-        let anonymous = |token: &VerifiedToken| token.jti().is_none() && token.sid().is_none();
-        if !self.0.unidentified && tokens.iter().any(anonymous) {
+        if !self.0.unidentified && !mark.tokens().iter().all(ops::has_id) {
             event_warn!(
                 event = "blacklist.unidentified",
                 "a token with neither jti nor sid was refused"
             );
             return Step::Now(Entry::Refuse(head, refusal()));
         }
+        match self.0.look(mark.tokens()) {
+            Verdict::Clear => return Step::Now(Entry::Pass(head, ())),
+            Verdict::Dead => return Step::Now(Entry::Refuse(head, refused())),
+            Verdict::Ask => {}
+        }
+        let tokens = mark.tokens().to_vec();
         let config = Arc::clone(&self.0);
         let riders = Rides::take(&mut head.extensions, &config.store);
         Step::Ask(Box::pin(async move {
@@ -78,7 +83,40 @@ fn refusal() -> Rejection {
     Rejection::new(RejectionKind::InvalidToken)
 }
 
+fn refused() -> Rejection {
+    event_warn!(event = "blacklist.refused", "a revoked token was refused");
+    refusal()
+}
+
 impl Config {
+    /// What this node can say by itself.
+    fn look(&self, tokens: &[VerifiedToken]) -> Verdict {
+        let Some(near) = near::of(&self.store) else {
+            return Verdict::Ask;
+        };
+        let verdict = ops::look(&near.view(), self.store.namespace(), tokens);
+        if self.strict && verdict == Verdict::Clear {
+            return Verdict::Ask;
+        }
+        if !self.strict && verdict == Verdict::Ask {
+            near.fell_back();
+        }
+        verdict
+    }
+
+    /// Whether this node knew, at most `life` ago, that the token was not revoked.
+    fn was_clear(&self, token: &VerifiedToken, life: u64) -> bool {
+        let now = self.store.clock().now_millis();
+        if self.clear.is_fresh(&name(token), now, life) {
+            return true;
+        }
+        near::of(&self.store).is_some_and(|near| {
+            let view = near.view_within(Duration::from_millis(life));
+            let tokens = std::slice::from_ref(token);
+            ops::look(&view, self.store.namespace(), tokens) == Verdict::Clear
+        })
+    }
+
     fn verdict(
         &self,
         tokens: &[VerifiedToken],
@@ -93,7 +131,7 @@ impl Config {
             }
         };
         for token in tokens {
-            let rest = replies.split_off(2.min(replies.len()));
+            let rest = replies.split_off(ops::answers(token).min(replies.len()));
             let own = std::mem::replace(&mut replies, rest);
             match ops::is_dead(token, own) {
                 Ok(dead) => self.known(token, dead)?,
@@ -105,12 +143,15 @@ impl Config {
 
     fn known(&self, token: &VerifiedToken, dead: bool) -> Result<(), Rejection> {
         if self.policy != Policy::Closed {
-            let seen = if dead { &self.dead } else { &self.clear };
-            seen.note(name(token), self.store.clock().now_millis());
+            let now = self.store.clock().now_millis();
+            if dead {
+                self.dead.note(name(token), now);
+            }
+            // Once it is dead nothing may say that it was clear, also when `dead` has forgotten it.
+            self.clear.note(name(token), if dead { 0 } else { now });
         }
         if dead {
-            event_warn!(event = "blacklist.refused", "a revoked token was refused");
-            return Err(refusal());
+            return Err(refused());
         }
         Ok(())
     }
@@ -118,13 +159,11 @@ impl Config {
     fn unknown(&self, token: &VerifiedToken, error: &StoreError) -> Result<(), Rejection> {
         let name = name(token);
         if self.policy != Policy::Closed && self.dead.get(&name).is_some() {
-            event_warn!(event = "blacklist.refused", "a revoked token was refused");
-            return Err(refusal());
+            return Err(refused());
         }
-        let now = self.store.clock().now_millis();
         let passes = match self.policy {
             Policy::Closed => false,
-            Policy::Stale(life) => self.clear.is_fresh(&name, now, life),
+            Policy::Stale(life) => self.was_clear(token, life),
             Policy::Open => true,
         };
         event_warn!(event = "blacklist.outage", kind = ?error.kind(), passes, "the store could not say whether a token was revoked");

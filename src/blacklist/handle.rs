@@ -2,12 +2,13 @@
 
 use std::{error::Error, fmt};
 
-use super::ops;
+use super::ops::{self, Name};
 use crate::{
     clock::millis,
     jwt::VerifiedToken,
+    near::{self, List},
     refuse::{Rejection, RejectionKind},
-    store::{Call, Store, StoreError},
+    store::{Store, StoreError},
     trace::event_info,
 };
 
@@ -16,7 +17,9 @@ const LEEWAY_MS: u64 = 61_000;
 
 /// Puts tokens and logins on the list that a [`BlacklistLayer`](super::BlacklistLayer) checks.
 ///
-/// When a method returns `Ok`, the store has acknowledged it: every node that asks refuses from then on.
+/// When a method returns `Ok`, the store has acknowledged it: every node that asks refuses from then on, and one with a
+/// [replica](crate::near) within its `max_staleness`. A replica of this process knows at once, keeps what the store did
+/// not acknowledge, and writes it when it can.
 #[derive(Clone, Debug)]
 pub struct Blacklist {
     store: Store,
@@ -39,10 +42,10 @@ impl Blacklist {
     /// When the token has no `jti`, or the store cannot confirm it; the token may or may not be revoked then.
     pub async fn revoke(&self, token: &VerifiedToken) -> Result<(), RevokeError> {
         let jti = token.jti().ok_or(RevokeError::NO_ID)?;
-        let key = ops::token_key(self.store.namespace(), token, jti);
         // The token's own word, and never a caller's: an entry that ends early is a hole.
         let until = token.accepted_until_ms().max(token.exp_ms()) + LEEWAY_MS;
-        self.run(ops::revocation(key, until, "revoked")).await?;
+        self.note(List::Tokens, &Name::of_token(token, jti), until)
+            .await?;
         event_info!(event = "token.revoked", "an access token was revoked");
         Ok(())
     }
@@ -57,10 +60,9 @@ impl Blacklist {
         if sid.is_empty() {
             return Err(RevokeError::NO_ID);
         }
-        let key = ops::session_key(self.store.namespace(), sid);
         let life = millis(self.store.longest_credential());
         let until = self.store.clock().now_millis() + life + LEEWAY_MS;
-        self.run(ops::revocation(key, until, "revoked")).await?;
+        self.note(List::Logins, &Name::of(sid), until).await?;
         event_info!(
             event = "session.revoked",
             "all tokens of a login were revoked"
@@ -68,8 +70,32 @@ impl Blacklist {
         Ok(())
     }
 
-    async fn run(&self, call: Call) -> Result<(), RevokeError> {
+    /// Whether a verified token was revoked or cut off, in one trip: the question that a
+    /// [`BlacklistLayer`](super::BlacklistLayer) asks, for a token that did not come in a request. One that has neither `jti`
+    /// nor `sid` counts as revoked, since nobody could revoke it.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say: nobody knows then whether it is.
+    pub async fn is_revoked(&self, token: &VerifiedToken) -> Result<bool, StoreError> {
+        if token.jti().is_none() && token.sid().is_none() {
+            return Ok(true);
+        }
+        let question = ops::question(self.store.namespace(), token);
+        ops::is_dead(token, self.store.trip(&question).await?)
+    }
+
+    /// On this node first: it refuses from here on, and makes good what the store does not acknowledge.
+    async fn note(&self, list: List, name: &Name<'_>, until: u64) -> Result<(), RevokeError> {
+        let left = until.saturating_sub(self.store.clock().now_millis());
+        let pledge =
+            near::of(&self.store).map(|near| near.revoke(list, name.as_str().as_bytes(), left));
+        let key = ops::key(self.store.namespace(), list, name);
+        let call = ops::revocation(key, until, "revoked");
         self.store.run(call).await?.number()?;
+        if let Some(pledge) = pledge {
+            pledge.kept();
+        }
         Ok(())
     }
 }

@@ -37,6 +37,7 @@ pub(super) struct Config {
     /// Tokens that the store said were revoked: they stay so whatever the policy.
     pub(super) dead: Recent<16>,
     pub(super) unidentified: bool,
+    pub(super) strict: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,8 @@ pub(super) enum Policy {
 }
 
 impl BlacklistLayer {
-    /// Checks the list and the cutoffs in `store`, once per request, and refuses while it cannot.
+    /// Checks the list and the cutoffs in `store`: once per request, or at no cost where the store has a
+    /// [replica](crate::near) nearby. Refuses while it cannot.
     #[must_use]
     pub fn new(store: &Store) -> Self {
         Self::builder(store)
@@ -62,6 +64,7 @@ impl BlacklistLayer {
             outage: Outage::Closed,
             open: false,
             unidentified: false,
+            strict: false,
         }
     }
 }
@@ -111,6 +114,7 @@ pub struct BlacklistLayerBuilder {
     outage: Outage,
     open: bool,
     unidentified: bool,
+    strict: bool,
 }
 
 impl BlacklistLayerBuilder {
@@ -130,6 +134,13 @@ impl BlacklistLayerBuilder {
     /// Lets tokens pass that have neither `jti` nor `sid`. Only cutoffs can end them.
     pub fn insecure_allow_unidentified(mut self) -> Self {
         self.unidentified = true;
+        self
+    }
+
+    /// Asks the store on every request, also where it has a [replica](crate::near): a revocation counts the moment it
+    /// is acknowledged, for one trip a request. What the replica knows to be revoked is refused without asking.
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
         self
     }
 
@@ -166,6 +177,7 @@ impl BlacklistLayerBuilder {
                 clear: Recent::new(),
                 dead: Recent::new(),
                 unidentified: self.unidentified,
+                strict: self.strict,
             }),
             responder: DefaultRefuse::new(),
         })

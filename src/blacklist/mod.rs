@@ -8,8 +8,8 @@
 //! 4. it has neither `jti` nor `sid`, so that nobody could ever revoke it;
 //! 5. the store cannot say, and the layer's [`Outage`] policy does not let it pass.
 //!
-//! All of it is one trip, and what else the request wants to ask the same store travels along. A request without a
-//! token costs nothing.
+//! All of it is one trip, and what else the request wants to ask the same store travels along; with a
+//! [replica](crate::near) nearby it is none. A request without a token costs nothing.
 //!
 //! An entry is the key `jwt:blacklist:<jti>` (of the first issuer; of others it is a hash of issuer and `jti`), and so
 //! `SETEX jwt:blacklist:<jti> 60 revoked`, written by whatever else there is, is honoured. Entries last until the token

@@ -3,10 +3,11 @@
 use crate::{
     cutoff,
     jwt::VerifiedToken,
-    secret::{encode, sha256_of_parts},
+    near::{List, Scope, View},
+    secret::{encode_exact, sha256_of_parts},
     store::{
         Arg, Call, Fault, Key, Memory, Namespace, Operation, Replies, StoreError, StoreErrorKind,
-        Value, exists, mget,
+        Tag, Value, exists, mget,
     },
 };
 
@@ -21,46 +22,96 @@ pub(super) const ALL: [&Operation; 1] = [&REVOKE];
 /// A longer `jti` is hashed before it becomes part of a key.
 const LONGEST_ID: usize = 128;
 
-/// The entry of a token: under its own `jti` for the first issuer, so that others can write it by hand; hashed together
-/// with the issuer for the rest, so that two issuers' ids do not meet.
-pub(super) fn token_key(namespace: &Namespace, token: &VerifiedToken, jti: &str) -> Key {
-    let prefix = namespace.blacklist_prefix();
-    if token.issuer_index() > 0 {
-        let hash = sha256_of_parts(&[token.iss().as_bytes(), jti.as_bytes()]);
-        return [prefix, "h:", &encode(hash)].concat();
-    }
-    [prefix, &short(jti)].concat()
+/// What an entry is called behind the prefix of its list; made without allocating.
+pub(super) enum Name<'a> {
+    Plain(&'a str),
+    /// `h:` and a hash.
+    Hashed([u8; 45]),
 }
 
-/// The entry of a login.
-pub(super) fn session_key(namespace: &Namespace, sid: &str) -> Key {
-    namespace.denied_sid(&short(sid))
+impl<'a> Name<'a> {
+    /// The entry of a token: under its own `jti` for the first issuer, so that others can write it by hand; hashed
+    /// together with the issuer for the rest, so that two issuers' ids do not meet.
+    pub(super) fn of_token(token: &'a VerifiedToken, jti: &'a str) -> Self {
+        if token.issuer_index() > 0 {
+            return Self::hashed(&[token.iss().as_bytes(), jti.as_bytes()]);
+        }
+        Self::of(jti)
+    }
+
+    /// The entry of a login.
+    pub(super) fn of(id: &'a str) -> Self {
+        // What looks like a name of our own making could be somebody's choice: it is hashed as well.
+        if id.len() > LONGEST_ID || id.starts_with("h:") || id.starts_with("-sid:") {
+            return Self::hashed(&[id.as_bytes()]);
+        }
+        Self::Plain(id)
+    }
+
+    fn hashed(parts: &[&[u8]]) -> Self {
+        let mut name = [0; 45];
+        name[..2].copy_from_slice(b"h:");
+        encode_exact(&sha256_of_parts(parts), &mut name[2..]);
+        Self::Hashed(name)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Plain(id) => id,
+            Self::Hashed(name) => std::str::from_utf8(name).expect("base64url is ASCII"),
+        }
+    }
 }
 
-fn short(id: &str) -> std::borrow::Cow<'_, str> {
-    // What looks like a name of our own making could be somebody's choice: it is hashed as well.
-    if id.len() > LONGEST_ID || id.starts_with("h:") || id.starts_with("-sid:") {
-        return format!("h:{}", encode(sha256_of_parts(&[id.as_bytes()]))).into();
+pub(super) fn key(namespace: &Namespace, list: List, name: &Name<'_>) -> Key {
+    match list {
+        List::Tokens => [namespace.blacklist_prefix(), name.as_str()].concat(),
+        List::Logins => namespace.denied_sid(name.as_str()),
     }
-    id.into()
 }
 
 pub(super) fn revocation(key: Key, until_ms: u64, reason: &'static str) -> Call {
     Call::new(&REVOKE, vec![key], vec![until_ms.into(), reason.into()])
 }
 
-/// The question about a token: is it listed, and what are the cutoffs that apply.
-pub(super) fn question(namespace: &Namespace, token: &VerifiedToken) -> [Call; 2] {
-    let jti = token.jti().map(|jti| token_key(namespace, token, jti));
-    let sid = token.sid().map(|sid| session_key(namespace, sid));
-    let listed = jti.into_iter().chain(sid).collect();
-    [
-        Call::new(&LISTED, listed, Vec::new()),
-        Call::new(&CUTOFFS, cutoffs(namespace, token), Vec::new()),
-    ]
+/// The question about a token: what are the cutoffs that apply, and is it listed, if it has ids.
+pub(super) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call> {
+    let mut calls = vec![Call::new(&CUTOFFS, cutoffs(namespace, token), Vec::new())];
+    // A question without keys is an error to the server.
+    if has_id(token) {
+        let listed = names(token).map(|(list, name)| key(namespace, list, &name));
+        calls.push(Call::new(&LISTED, listed.collect(), Vec::new()));
+    }
+    calls
+}
+
+/// How many replies belong to the [`question`] about this token.
+pub(super) fn answers(token: &VerifiedToken) -> usize {
+    1 + usize::from(has_id(token))
+}
+
+/// Whether there is anything that this token could be listed by.
+pub(super) fn has_id(token: &VerifiedToken) -> bool {
+    token.jti().is_some() || token.sid().is_some()
+}
+
+/// Under which names it may be listed.
+fn names(token: &VerifiedToken) -> impl Iterator<Item = (List, Name<'_>)> {
+    let jti = token
+        .jti()
+        .map(|jti| (List::Tokens, Name::of_token(token, jti)));
+    let sid = token.sid().map(|sid| (List::Logins, Name::of(sid)));
+    jti.into_iter().chain(sid)
 }
 
 fn cutoffs(namespace: &Namespace, token: &VerifiedToken) -> Vec<Key> {
+    let mut keys = vec![cutoff::global_key(namespace)];
+    keys.extend(user(namespace, token).map(|tag| cutoff::user_key(namespace, &tag)));
+    keys.extend(tenant(namespace, token).map(|tag| cutoff::tenant_key(namespace, &tag)));
+    keys
+}
+
+fn user(namespace: &Namespace, token: &VerifiedToken) -> Option<Tag> {
     // The first issuer is this application: its users are those of its sessions.
     let issuer = if token.issuer_index() > 0 {
         token.iss()
@@ -68,23 +119,65 @@ fn cutoffs(namespace: &Namespace, token: &VerifiedToken) -> Vec<Key> {
         ""
     };
     let tenant = token.tenant().unwrap_or("");
-    let mut keys = vec![cutoff::global_key(namespace)];
-    if let Some(sub) = token.sub() {
-        let tag = namespace.user_tag(issuer, tenant, sub);
-        keys.push(cutoff::user_key(namespace, &tag));
+    token
+        .sub()
+        .map(|sub| namespace.user_tag(issuer, tenant, sub))
+}
+
+fn tenant(namespace: &Namespace, token: &VerifiedToken) -> Option<Tag> {
+    let tenant = token.tenant().filter(|tenant| !tenant.is_empty());
+    tenant.map(|tenant| namespace.tenant_tag(tenant))
+}
+
+/// What this node can say about a token by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verdict {
+    Clear,
+    Ask,
+    /// For good.
+    Dead,
+}
+
+/// Looks the tokens of a request up in the replica; allocates nothing.
+pub(super) fn look(view: &View<'_>, namespace: &Namespace, tokens: &[VerifiedToken]) -> Verdict {
+    let verdicts = tokens.iter().map(|token| look_one(view, namespace, token));
+    verdicts.max().unwrap_or(Verdict::Clear)
+}
+
+fn look_one(view: &View<'_>, namespace: &Namespace, token: &VerifiedToken) -> Verdict {
+    if names(token).any(|(list, name)| view.lists(list, name.as_str().as_bytes())) {
+        return Verdict::Dead;
     }
-    if !tenant.is_empty() {
-        keys.push(cutoff::tenant_key(namespace, &namespace.tenant_tag(tenant)));
+    let mut unsure = !view.is_fresh();
+    // No hash is made where there is nothing to find under it.
+    let user = view.any_user().then(|| user(namespace, token)).flatten();
+    let tenant = view
+        .any_tenant()
+        .then(|| tenant(namespace, token))
+        .flatten();
+    let scopes = [
+        Some(Scope::Everyone),
+        user.map(Scope::User),
+        tenant.map(Scope::Tenant),
+    ];
+    for cut in scopes.into_iter().flatten().map(|scope| view.cutoff(scope)) {
+        if cut
+            .moment
+            .is_some_and(|moment| authenticated(token) <= moment)
+        {
+            return Verdict::Dead;
+        }
+        unsure |= cut.unsure;
     }
-    keys
+    if unsure { Verdict::Ask } else { Verdict::Clear }
 }
 
 /// Whether the replies to [`question`] say that the token is dead.
 pub(super) fn is_dead(token: &VerifiedToken, replies: Replies) -> Result<bool, StoreError> {
     let corrupt = || StoreError::new(StoreErrorKind::Corrupt);
     let mut replies = replies.into_iter();
-    let listed = replies.next().ok_or_else(corrupt)??.number()? > 0;
     let cutoffs = replies.next().ok_or_else(corrupt)??.into_list()?;
+    let listed = has_id(token) && replies.next().ok_or_else(corrupt)??.number()? > 0;
     let mut largest = None;
     for cutoff in cutoffs {
         largest = largest.max(cutoff.as_number()?);

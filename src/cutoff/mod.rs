@@ -25,6 +25,7 @@
 
 use crate::{
     clock::millis,
+    near::{self, Scope},
     store::{Arg, Call, Fault, Key, Memory, Namespace, Operation, Store, StoreError, Tag, Value},
 };
 
@@ -62,9 +63,8 @@ impl Cutoffs {
     ///
     /// When the store cannot say that it holds. It may hold nevertheless; raising it again is harmless.
     pub async fn user(&self, tenant: &str, user: &str) -> Result<u64, StoreError> {
-        let namespace = self.store.namespace();
-        let tag = namespace.user_tag("", tenant, user);
-        self.raise(user_key(namespace, &tag)).await
+        let tag = self.store.namespace().user_tag("", tenant, user);
+        self.raise(Scope::User(tag)).await
     }
 
     /// As [`user`](Self::user), for the subject of another issuer than the layer's first: `iss` and `sub` as in its tokens.
@@ -73,9 +73,8 @@ impl Cutoffs {
     ///
     /// As [`user`](Self::user).
     pub async fn subject(&self, iss: &str, tenant: &str, sub: &str) -> Result<u64, StoreError> {
-        let namespace = self.store.namespace();
-        let tag = namespace.user_tag(iss, tenant, sub);
-        self.raise(user_key(namespace, &tag)).await
+        let tag = self.store.namespace().user_tag(iss, tenant, sub);
+        self.raise(Scope::User(tag)).await
     }
 
     /// Ends everything of one tenant; returns and fails as [`user`](Self::user) does.
@@ -84,9 +83,8 @@ impl Cutoffs {
     ///
     /// As [`user`](Self::user).
     pub async fn tenant(&self, tenant: &str) -> Result<u64, StoreError> {
-        let namespace = self.store.namespace();
-        self.raise(tenant_key(namespace, &namespace.tenant_tag(tenant)))
-            .await
+        let tag = self.store.namespace().tenant_tag(tenant);
+        self.raise(Scope::Tenant(tag)).await
     }
 
     /// Ends everything of everyone; returns and fails as [`user`](Self::user) does.
@@ -95,13 +93,23 @@ impl Cutoffs {
     ///
     /// As [`user`](Self::user).
     pub async fn everyone(&self) -> Result<u64, StoreError> {
-        self.raise(global_key(self.store.namespace())).await
+        self.raise(Scope::Everyone).await
     }
 
-    async fn raise(&self, key: Key) -> Result<u64, StoreError> {
-        let kept = millis(self.store.longest_credential());
-        let call = raise_call(self.store.namespace(), key, kept);
+    async fn raise(&self, scope: Scope) -> Result<u64, StoreError> {
+        let namespace = self.store.namespace();
+        let key = match &scope {
+            Scope::Everyone => global_key(namespace),
+            Scope::Tenant(tag) => tenant_key(namespace, tag),
+            Scope::User(tag) => user_key(namespace, tag),
+        };
+        let kept = self.store.longest_credential();
+        let raising = near::of(&self.store).map(|near| near.raising(scope, kept));
+        let call = raise_call(namespace, key, millis(kept));
         let cutoff = self.store.run(call).await?.number()?;
+        if let Some(raising) = raising {
+            raising.raised(cutoff);
+        }
         crate::trace::event_info!(event = "cutoff.raised", cutoff, "a cutoff was raised");
         Ok(cutoff)
     }

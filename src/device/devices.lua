@@ -12,7 +12,7 @@ if what == 'list' then
   local reply = {}
   for _, id in ipairs(index_living(KEYS[1], now)) do
     local meta = redis.call('HGET', KEYS[2], id) or ''
-    local seen = index_last_use(KEYS[2], id, names)
+    local seen = index_last_use(KEYS[2], id, names, now)
     if seen and index_auth(KEYS[2], id) > before then
       reply[#reply + 1] = { id, string.format('%.0f', seen), string.sub(meta, 44) }
     else

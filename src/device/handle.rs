@@ -6,6 +6,7 @@ use super::{LUA, Names, keys, twin};
 use crate::{
     clock::millis,
     cutoff,
+    near::{self, List, Scope},
     store::{Call, Operation, Store, StoreError, StoreErrorKind, Tag, Value},
     trace::event_info,
 };
@@ -19,7 +20,7 @@ static DEVICES: Operation = Operation::script(
 /// The devices on which users are signed in.
 ///
 /// Each method is one trip, and takes effect on sessions, refresh tokens and access tokens of the device, on every
-/// instance, before it returns. `tenant` is empty where there are no tenants.
+/// instance, before it returns; on other instances with a [replica](crate::near), within its `max_staleness`. `tenant` is empty where there are no tenants.
 #[derive(Clone, Debug)]
 pub struct Devices {
     store: Store,
@@ -133,7 +134,11 @@ impl Devices {
     ) -> Result<bool, StoreError> {
         let mut call = self.call(tag, "", "token", sid);
         call.args.push(epoch.into());
-        Ok(self.store.run(call).await?.number()? == 1)
+        let was = self.store.run(call).await?.number()? == 1;
+        if let Some(near) = near::of(&self.store).filter(|_| was) {
+            near.revoked_in_store(List::Logins, sid.as_bytes());
+        }
+        Ok(was)
     }
 
     async fn run(
@@ -144,7 +149,17 @@ impl Devices {
         sid: &str,
     ) -> Result<Value, StoreError> {
         let tag = self.store.namespace().user_tag("", tenant, user);
-        self.store.run(self.call(&tag, tenant, what, sid)).await
+        let reply = self.store.run(self.call(&tag, tenant, what, sid)).await?;
+        if let Some(near) = near::of(&self.store) {
+            match what {
+                "one" if reply == Value::Int(1) => {
+                    near.revoked_in_store(List::Logins, sid.as_bytes());
+                }
+                "list" | "one" => {}
+                _ => near.raised_in_store(Scope::User(tag)),
+            }
+        }
+        Ok(reply)
     }
 
     fn call(&self, tag: &Tag, tenant: &str, what: &'static str, sid: &str) -> Call {

@@ -52,29 +52,28 @@ local function index_remove(zset, hash, sid)
   redis.call('HDEL', hash, sid)
 end
 
--- What a sid names is ended: first its access tokens, then its refresh family, its session and its entry. Who denied its
--- tokens for longer is not overruled. `why` stays
--- under the keys of session and family for a day, so that the device can be told; a logout of its own leaves nothing.
+-- What a sid names is ended in one step: its entry, its refresh family, its session and its access tokens. Who denied its
+-- tokens for longer is not overruled. `why` stays under the keys of session and family for a day, so that the device can
+-- be told; a logout of its own leaves nothing. What frees memory comes first: a server whose memory is full lets a script
+-- go on that has begun, so that a logout is always possible.
 -- `names` = { beginning of session keys, of family keys, of denied sids, life of access tokens in milliseconds }.
 local function kill(zset, hash, sid, names, why)
   local meta = redis.call('HGET', hash, sid)
+  local at = meta and string.sub(meta, 1, 43)
+  local session = at and string.sub(at, 1, 1) ~= '.' and names[1] .. at
+  index_remove(zset, hash, sid)
+  local family = redis.call('DEL', names[2] .. sid) == 1
+  if session then redis.call('DEL', session) end
   local left = redis.call('PTTL', names[3] .. sid)
   if left ~= -1 and left < tonumber(names[4]) then
     redis.call('SET', names[3] .. sid, 'ended', 'PX', names[4])
   end
-  if redis.call('DEL', names[2] .. sid) == 1 and why then
+  if not why then return end
+  if family then
     redis.call('HSET', names[2] .. sid, 'ended', why)
     redis.call('PEXPIRE', names[2] .. sid, 86400000)
   end
-  local at = meta and string.sub(meta, 1, 43)
-  if at and string.sub(at, 1, 1) ~= '.' then
-    if why then
-      redis.call('SET', names[1] .. at, '!' .. why, 'PX', 86400000)
-    else
-      redis.call('DEL', names[1] .. at)
-    end
-  end
-  index_remove(zset, hash, sid)
+  if session then redis.call('SET', session, '!' .. why, 'PX', 86400000) end
 end
 
 -- When a device's user authenticated there.
@@ -82,14 +81,22 @@ local function index_auth(hash, sid)
   return tonumber(string.sub(redis.call('HGET', hash, sid) or '', 44, 58)) or 0
 end
 
--- When something of a device was last used, or nil if nothing of it is left.
-local function index_last_use(hash, sid, names)
+-- When something of a device was last used, or nil if nothing of it is left. What has reached its timeout is not left,
+-- whether or not the server has dropped its key by now.
+local function index_last_use(hash, sid, names, now)
   local meta = redis.call('HGET', hash, sid) or ''
-  local seen = tonumber(redis.call('HGET', names[2] .. sid, 'rot') or nil)
+  local seen
+  local f = redis.call('HMGET', names[2] .. sid, 'rot', 'idle', 'abs')
+  local rot, idle, last = tonumber(f[1] or nil), tonumber(f[2] or nil), tonumber(f[3] or nil)
+  if rot and idle and last and now < math.min(rot + idle, last) then seen = rot end
   if meta ~= '' and string.sub(meta, 1, 1) ~= '.' then
-    local raw = redis.call('GETRANGE', names[1] .. string.sub(meta, 1, 43), 0, 55)
-    if #raw == 56 and string.sub(raw, 1, 1) == '1' then
-      seen = math.max(seen or 0, tonumber(string.sub(raw, 42, 56)) or 0)
+    -- The header of the session's record: used, idle timeout, deadline.
+    local raw = redis.call('GETRANGE', names[1] .. string.sub(meta, 1, 43), 0, 85)
+    if string.find(raw, '^1%d+$') and #raw == 86 then
+      local used, limit = tonumber(string.sub(raw, 42, 56)), tonumber(string.sub(raw, 57, 71))
+      local ends = tonumber(string.sub(raw, 72, 86))
+      if limit > 0 then ends = math.min(ends, used + limit) end
+      if now < ends then seen = math.max(seen or 0, used) end
     end
   end
   return seen
@@ -98,7 +105,7 @@ end
 -- Whether a device is signed in: it is listed, later than `cutoff`, and something of it is left.
 local function index_is_alive(zset, hash, sid, now, cutoff, names)
   local expires = tonumber(redis.call('ZSCORE', zset, sid) or nil)
-  return expires and expires > now and index_auth(hash, sid) > cutoff and index_last_use(hash, sid, names) ~= nil
+  return expires and expires > now and index_auth(hash, sid) > cutoff and index_last_use(hash, sid, names, now) ~= nil
 end
 
 -- Makes room for `sid` among at most `limit` members (0: any number) of whom those are dead that signed in at or before
@@ -111,7 +118,7 @@ local function index_admit(zset, hash, now, sid, limit, evict, names, cutoff)
     local auth = index_auth(hash, other)
     if auth <= cutoff then
       kill(zset, hash, other, names, 'revoked')
-    elseif not index_last_use(hash, other, names) then
+    elseif not index_last_use(hash, other, names, now) then
       index_remove(zset, hash, other)
     else
       living[#living + 1] = { other, auth }

@@ -178,6 +178,14 @@ impl Index<'_> {
         why: Option<&str>,
     ) -> Result<(), Fault> {
         let meta = self.meta(memory, sid)?;
+        let session = meta.as_deref().and_then(session_hash);
+        let session = session.map(|hash| names.session_at(hash));
+        self.remove(memory, sid)?;
+        let family = names.family_of(sid);
+        let had_family = memory.delete(&family);
+        if let Some(session) = &session {
+            memory.delete(session);
+        }
         let (denied, until) = (name(&names.denied, sid), now + names.token_life);
         let lasts = match memory.expires(&denied) {
             Some(expires) => expires >= until,
@@ -186,49 +194,39 @@ impl Index<'_> {
         if !lasts {
             memory.set(&denied, b"ended".to_vec(), Some(until))?;
         }
-        let family = names.family_of(sid);
-        if memory.delete(&family)
-            && let Some(why) = why
-        {
+        let Some(why) = why else { return Ok(()) };
+        if had_family {
             memory.hash_set(&family, b"ended", why.as_bytes())?;
             memory.expire_at(&family, now + MARK_MS);
         }
-        if let Some(hash) = meta.as_deref().and_then(session_hash) {
-            let key = names.session_at(hash);
-            match why {
-                Some(why) => {
-                    let mark = [&[ENDED], why.as_bytes()].concat();
-                    memory.set(&key, mark, Some(now + MARK_MS))?;
-                }
-                None => {
-                    memory.delete(&key);
-                }
-            }
+        if let Some(session) = session {
+            let mark = [&[ENDED], why.as_bytes()].concat();
+            memory.set(&session, mark, Some(now + MARK_MS))?;
         }
-        self.remove(memory, sid)
+        Ok(())
     }
 
     /// `index_last_use`
     pub(crate) fn last_use(
         &self,
         memory: &Memory,
+        now: u64,
         sid: &[u8],
         names: &Names,
     ) -> Result<Option<u64>, Fault> {
         let meta = self.meta(memory, sid)?;
-        let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
-        let family: Option<u64> = memory
-            .hash_get(&names.family_of(sid), b"rot")?
-            .and_then(number);
+        let family = names.family_of(sid);
+        let of_family = |name: &[u8]| Ok(memory.hash_get(&family, name)?.and_then(number));
+        let (rot, idle, last) = (of_family(b"rot")?, of_family(b"idle")?, of_family(b"abs")?);
+        let used = match (rot, idle, last) {
+            (Some(rot), Some(idle), Some(last)) => (now < last.min(rot + idle)).then_some(rot),
+            _ => None,
+        };
         let Some(hash) = meta.as_deref().and_then(session_hash) else {
-            return Ok(family);
+            return Ok(used);
         };
         let record = memory.get(&names.session_at(hash))?;
-        let session = record
-            .filter(|record| record.first() == Some(&b'1'))
-            .and_then(|record| record.get(41..56))
-            .and_then(number);
-        Ok(family.max(session))
+        Ok(used.max(record.and_then(|record| last_use_of(record, now))))
     }
 
     /// `index_is_alive`
@@ -244,7 +242,7 @@ impl Index<'_> {
         let auth = authenticated(&self.meta(memory, sid)?.unwrap_or_default());
         Ok(listed.is_some_and(|expires| expires > now)
             && cutoff.is_none_or(|cutoff| auth > cutoff)
-            && self.last_use(memory, sid, names)?.is_some())
+            && self.last_use(memory, now, sid, names)?.is_some())
     }
 
     /// `index_admit`
@@ -264,7 +262,7 @@ impl Index<'_> {
             let auth = authenticated(&self.meta(memory, &other)?.unwrap_or_default());
             if room.cutoff.is_some_and(|cutoff| auth <= cutoff) {
                 self.kill(memory, now, &other, room.names, Some("revoked"))?;
-            } else if self.last_use(memory, &other, room.names)?.is_none() {
+            } else if self.last_use(memory, now, &other, room.names)?.is_none() {
                 self.remove(memory, &other)?;
             } else {
                 living.push((auth, other));
@@ -297,6 +295,25 @@ pub(crate) struct Room<'a> {
 /// what stands for none is no such letter.
 pub(crate) fn session_hash(meta: &[u8]) -> Option<&[u8]> {
     meta.get(..HASH_CHARS).filter(|hash| hash[0] != b'.')
+}
+
+/// When a session was last used, unless it has ended; the header of its record says so.
+fn last_use_of(record: &[u8], now: u64) -> Option<u64> {
+    let header = record.get(..86)?.strip_prefix(b"1")?;
+    if !header.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let [used, idle, deadline] = [41..56, 56..71, 71..86].map(|at| number(&record[at]));
+    let (used, idle, deadline) = (used?, idle?, deadline?);
+    let ends = match idle {
+        0 => deadline,
+        idle => deadline.min(used + idle),
+    };
+    (now < ends).then_some(used)
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// When a device's user authenticated there.

@@ -6,8 +6,7 @@
 //!    tag, and every script that starts, touches, moves or ends something of a device writes them in the same step.
 //! 2. It heals itself: whatever has expired is dropped whenever the index is written, and both keys expire with the
 //!    last member. Nothing depends on keyspace events.
-//! 3. Ending a device ends its access tokens, its refresh family and its session, in this order and in one step, before
-//!    the call returns.
+//! 3. Ending a device ends its access tokens, its refresh family and its session, in one step, before the call returns.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), portcullis::StoreError> {

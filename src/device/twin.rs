@@ -130,7 +130,7 @@ fn list(
     let mut reply = Vec::new();
     for sid in index.living(memory, now)? {
         let meta = index.meta(memory, &sid)?.unwrap_or_default();
-        match index.last_use(memory, &sid, names)? {
+        match index.last_use(memory, now, &sid, names)? {
             Some(seen) if cutoff.is_none_or(|cutoff| authenticated(&meta) > cutoff) => {
                 let about = meta.get(HASH_CHARS..).unwrap_or_default().to_vec();
                 let seen = Value::bytes(seen.to_string());

@@ -177,6 +177,18 @@ impl<C> JwtVerifyBuilder<C> {
     /// A token counts with about 500 bytes, with its strings, and with the length of its claims' text, which stands for what
     /// `C` holds on the heap. The limits are shared out to up to 16 parts, and a token that would take more than a part
     /// (1 MiB by default) is not remembered.
+    ///
+    /// ```
+    /// # use portcullis::jwt::{JwtAlgorithm, JwtKey, JwtVerifyLayer, NoClaims};
+    /// # let key = JwtKey::secret(JwtAlgorithm::Hs256, [7; 32])?;
+    /// let layer = JwtVerifyLayer::<NoClaims>::new(key)
+    ///     .issuer("https://id.example")
+    ///     .audience("api")
+    ///     .cache_limits(100_000, 128 << 20)
+    ///     .build()?;
+    /// assert_eq!(layer.cached_tokens(), 0);
+    /// # Ok::<_, portcullis::ConfigError>(())
+    /// ```
     pub fn cache_limits(mut self, tokens: usize, bytes: usize) -> Self {
         self.cache_limits = Some(Limits {
             entries: tokens,

@@ -1,11 +1,12 @@
 //! The application's own claims.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 use http::Extensions;
 use serde::Deserialize;
 
 use super::{VerifiedToken, mark::JwtMark};
+use crate::refuse::Rejection;
 
 /// The claims of a verified token in the application's own type.
 ///
@@ -62,6 +63,50 @@ impl<C: Send + Sync + 'static> Claims<C> {
         let tokens = JwtMark::of(extensions).map_or(&[][..], JwtMark::tokens);
         let verified = tokens.iter().rev().find_map(VerifiedToken::claims);
         verified.or_else(|| extensions.get().cloned())
+    }
+
+    /// The claims of a request's token, for handlers that act for somebody; axum's and tonic's have shorter ways.
+    ///
+    /// # Errors
+    ///
+    /// [`MissingCredentials`](crate::RejectionKind::MissingCredentials) without a token, which an
+    /// [`optional`](super::JwtVerifyBuilder::optional) layer lets pass; [`Internal`](crate::RejectionKind::Internal)
+    /// without a [`JwtVerifyLayer<C>`](super::JwtVerifyLayer), also if there is one with claims of another type.
+    pub fn required(extensions: &Extensions) -> Result<Self, Rejection> {
+        Self::optional(extensions)?.ok_or_else(|| JwtMark::no_token(extensions))
+    }
+
+    /// The same for handlers that serve visitors as well: `None` without a token.
+    ///
+    /// # Errors
+    ///
+    /// [`Internal`](crate::RejectionKind::Internal) without a [`JwtVerifyLayer<C>`](super::JwtVerifyLayer).
+    pub fn optional(extensions: &Extensions) -> Result<Option<Self>, Rejection> {
+        let found = Self::of(extensions);
+        if found.is_none() && extensions.get::<Absent<C>>().is_none() {
+            return Err(Self::missing());
+        }
+        Ok(found)
+    }
+
+    fn missing() -> Rejection {
+        JwtMark::missing(std::any::type_name::<Self>())
+    }
+}
+
+/// Left by a layer that let a request without a token pass. Without it, claims of a type that no layer reads would look
+/// like those of a visitor.
+pub(super) struct Absent<C>(PhantomData<fn() -> C>);
+
+impl<C> Absent<C> {
+    pub(super) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<C> Clone for Absent<C> {
+    fn clone(&self) -> Self {
+        Self::new()
     }
 }
 

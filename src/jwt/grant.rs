@@ -22,6 +22,7 @@ pub struct Grant {
     pub(super) client_id: Option<Box<str>>,
     pub(super) sid: Option<Box<str>>,
     pub(super) auth_ms: Option<u64>,
+    pub(super) login_ms: Option<u64>,
     pub(super) tenant: Option<Box<str>>,
     pub(super) scope: Option<Box<str>>,
     pub(super) more: Map<String, Value>,
@@ -35,6 +36,7 @@ impl Grant {
             client_id: None,
             sid: None,
             auth_ms: None,
+            login_ms: None,
             tenant: None,
             scope: None,
             more: Map::new(),
@@ -66,6 +68,15 @@ impl Grant {
         self
     }
 
+    /// When the user proved who they are, in milliseconds since the Unix epoch, for those who ask for a recent login
+    /// ([`StepUpLayer`](super::StepUpLayer)): the claim `auth_time`, in seconds. By default it is not written, and
+    /// [`auth_ms`](Self::auth_ms) counts. They differ where a user has signed all other devices out: what is left of the
+    /// login counts as of then, and the user has proved nothing.
+    pub fn login_ms(mut self, login_ms: u64) -> Self {
+        self.login_ms = Some(login_ms);
+        self
+    }
+
     /// The tenant of the subject.
     pub fn tenant(mut self, tenant: impl Into<Box<str>>) -> Self {
         self.tenant = Some(tenant.into());
@@ -86,7 +97,7 @@ impl Grant {
     }
 
     pub(super) fn check(&self) -> Result<(), MintError> {
-        const WRITTEN: [&str; 12] = [
+        const WRITTEN: [&str; 13] = [
             "iss",
             "sub",
             "aud",
@@ -95,6 +106,7 @@ impl Grant {
             "nbf",
             "jti",
             "auth_ms",
+            "auth_time",
             "sid",
             "client_id",
             "tenant",

@@ -9,7 +9,7 @@ use std::{error::Error, fmt, time::Duration};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Grant, SigningKey};
+use super::{Grant, IssuerKeys};
 use crate::{
     clock::{Clock, millis},
     error::ConfigError,
@@ -42,12 +42,12 @@ const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Issuer {
-    key: SigningKey,
-    /// The base64url text of the header, the same for all tokens.
-    header: Box<str>,
+    keys: IssuerKeys,
     iss: Box<str>,
     audiences: Vec<Box<str>>,
     lifetime: Duration,
+    /// The largest part of the lifetime that a token may lack.
+    jitter: f64,
     clock: Clock,
 }
 
@@ -55,30 +55,39 @@ pub struct Issuer {
 #[derive(Debug)]
 #[must_use = "nothing is minted before the issuer is built"]
 pub struct IssuerBuilder {
-    key: SigningKey,
+    keys: IssuerKeys,
     iss: Box<str>,
     audiences: Vec<Box<str>>,
     lifetime: Duration,
+    jitter: f64,
     clock: Clock,
 }
 
 impl Issuer {
-    /// Begins an issuer that calls itself `iss` and signs with this key.
+    /// Begins an issuer that calls itself `iss` and signs with these keys: one [`SigningKey`](super::SigningKey), or
+    /// [`IssuerKeys`] that follow one another.
     #[allow(
         clippy::new_ret_no_self,
         reason = "an issuer exists only when its settings were checked"
     )]
-    pub fn new(key: SigningKey, iss: impl Into<Box<str>>) -> IssuerBuilder {
+    pub fn new(keys: impl Into<IssuerKeys>, iss: impl Into<Box<str>>) -> IssuerBuilder {
         IssuerBuilder {
-            key,
+            keys: keys.into(),
             iss: iss.into(),
             audiences: Vec::new(),
             lifetime: Duration::from_secs(10 * 60),
+            jitter: 0.0,
             clock: Clock::system(),
         }
     }
 
-    /// How long its tokens live.
+    /// The keys it signs with, for publishing them.
+    #[must_use]
+    pub fn keys(&self) -> &IssuerKeys {
+        &self.keys
+    }
+
+    /// How long its tokens live at most.
     #[cfg(feature = "refresh")]
     pub(crate) fn lifetime(&self) -> Duration {
         self.lifetime
@@ -101,16 +110,17 @@ impl Issuer {
     /// As [`mint`](Self::mint).
     pub fn mint_at(&self, grant: &Grant, now_ms: u64) -> Result<MintedToken, MintError> {
         grant.check()?;
-        let jti = secret::encode(
-            secret::random_bytes::<16>()
-                .map_err(|error| MintError::new("no randomness").caused_by(error))?,
-        );
-        let claims = self.claims(grant, &jti, now_ms);
+        let random = secret::random_bytes::<24>()
+            .map_err(|error| MintError::new("no randomness").caused_by(error))?;
+        let (jti, rest) = random.split_at(16);
+        let (jti, lifetime) = (secret::encode(jti), self.lifetime_of(rest));
+        let claims = self.claims(grant, &jti, now_ms, lifetime);
         let claims = serde_json::to_vec(&claims)
             .map_err(|error| MintError::new("the claims cannot be written").caused_by(error))?;
-        let mut token = format!("{}.", self.header);
+        let signing = self.keys.signing_at(now_ms);
+        let mut token = format!("{}.", signing.header);
         secret::encode_into(claims, &mut token);
-        let signature = self
+        let signature = signing
             .key
             .sign(token.as_bytes())
             .ok_or(MintError::new("the key cannot sign"))?;
@@ -122,11 +132,31 @@ impl Issuer {
         Ok(MintedToken {
             token: token.into(),
             jti: jti.into(),
-            lifetime: self.lifetime,
+            lifetime,
         })
     }
 
-    fn claims<'a>(&'a self, grant: &'a Grant, jti: &'a str, now_ms: u64) -> Body<'a> {
+    /// Never longer than configured: whatever is kept as long as tokens live must outlive them.
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a part of a lifetime needs no more than 53 bits"
+    )]
+    fn lifetime_of(&self, random: &[u8]) -> Duration {
+        let bits = random
+            .iter()
+            .fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
+        let part = self.jitter * (bits >> 11) as f64 / (1_u64 << 53) as f64;
+        let lifetime = self.lifetime.mul_f64(1.0 - part);
+        Duration::from_secs(lifetime.as_secs().max(1))
+    }
+
+    fn claims<'a>(
+        &'a self,
+        grant: &'a Grant,
+        jti: &'a str,
+        now_ms: u64,
+        lifetime: Duration,
+    ) -> Body<'a> {
         // Whole seconds, rounded down: many verifiers refuse fractions, and all an `iat` in the future.
         let iat = now_ms / 1000;
         Body {
@@ -137,9 +167,10 @@ impl Issuer {
                 all => Audiences::Many(all),
             },
             iat,
-            exp: iat + self.lifetime.as_secs(),
+            exp: iat + lifetime.as_secs(),
             jti,
             auth_ms: grant.auth_ms.unwrap_or(now_ms),
+            auth_time: grant.login_ms.map(|ms| ms / 1000),
             sid: grant.sid.as_deref(),
             client_id: grant.client_id.as_deref(),
             tenant: grant.tenant.as_deref(),
@@ -147,14 +178,6 @@ impl Issuer {
             more: &grant.more,
         }
     }
-}
-
-#[derive(Serialize)]
-struct Header<'a> {
-    alg: &'static str,
-    typ: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kid: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -166,6 +189,8 @@ struct Body<'a> {
     exp: u64,
     jti: &'a str,
     auth_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -198,6 +223,14 @@ impl IssuerBuilder {
         self
     }
 
+    /// Lets each token live up to this part of its lifetime less, at random, so that the clients of a service that was
+    /// restarted do not all come for new ones in the same second: 0.1 of 10 minutes is 9 to 10 minutes. Default 0, at most
+    /// 0.5.
+    pub fn jitter(mut self, part: f64) -> Self {
+        self.jitter = part;
+        self
+    }
+
     /// The clock; default the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -208,7 +241,8 @@ impl IssuerBuilder {
     ///
     /// # Errors
     ///
-    /// If there is no audience, if a name is empty, or if the lifetime is not 1 second to 24 hours.
+    /// If there is no audience, if a name is empty, if the lifetime is not 1 second to 24 hours, or the jitter not 0 to
+    /// 0.5.
     pub fn build(self) -> Result<Issuer, ConfigError> {
         if self.audiences.is_empty() {
             return Err(ConfigError::new(
@@ -225,19 +259,15 @@ impl IssuerBuilder {
         if self.lifetime.as_secs() == 0 || self.lifetime > LONGEST_LIFE {
             return Err(ConfigError::new("lifetime", "from 1 second to 24 hours"));
         }
-        let header = Header {
-            alg: self.key.algorithm().name(),
-            typ: "at+jwt",
-            kid: self.key.key_id(),
-        };
-        let header = serde_json::to_vec(&header)
-            .map_err(|error| ConfigError::new("kid", "cannot be written").caused_by(error))?;
+        if !(0.0..=0.5).contains(&self.jitter) {
+            return Err(ConfigError::new("jitter", "from 0 to 0.5 of the lifetime"));
+        }
         Ok(Issuer {
-            header: secret::encode(header).into(),
-            key: self.key,
+            keys: self.keys,
             iss: self.iss,
             audiences: self.audiences,
             lifetime: self.lifetime,
+            jitter: self.jitter,
             clock: self.clock,
         })
     }

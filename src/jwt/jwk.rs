@@ -1,9 +1,10 @@
-//! JSON Web Keys (RFC 7517): from one JSON object to one [`JwtKey`], or a reason why not.
+//! JSON Web Keys (RFC 7517): from one JSON object to one [`JwtKey`], or a reason why not; and back.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
 use super::{JwtAlgorithm, JwtKey, algorithm::Family};
+use crate::secret::encode;
 
 /// The members that matter for verification. Private members (`d`, `p`, …) are not read; `x5c` and `x5u` are not
 /// trusted.
@@ -104,4 +105,30 @@ fn bytes(member: &str, value: Option<&str>) -> Result<Vec<u8>, Box<str>> {
     value
         .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
         .ok_or_else(|| format!("`{member}` is missing or not base64url").into())
+}
+
+pub(super) fn rsa_members(n: &[u8], e: &[u8]) -> String {
+    format!(r#""kty":"RSA","n":"{}","e":"{}""#, encode(n), encode(e))
+}
+
+/// Of `x` and `y` behind each other, both as long as the field (RFC 7518 §6.2.1.2).
+pub(super) fn point_members(algorithm: JwtAlgorithm, point: &[u8]) -> String {
+    let (x, y) = point.split_at(point.len() / 2);
+    let curve = match algorithm.family() {
+        Family::P256 => "P-256",
+        _ => "P-384",
+    };
+    let (x, y) = (encode(x), encode(y));
+    format!(r#""kty":"EC","crv":"{curve}","x":"{x}","y":"{y}""#)
+}
+
+pub(super) fn ed25519_members(raw: &[u8]) -> String {
+    format!(r#""kty":"OKP","crv":"Ed25519","x":"{}""#, encode(raw))
+}
+
+/// One key of a document.
+pub(super) fn write(members: &str, algorithm: JwtAlgorithm, kid: Option<&str>) -> String {
+    let name = kid.map(|kid| format!(r#""kid":{},"#, serde_json::Value::from(kid)));
+    let name = name.unwrap_or_default();
+    format!(r#"{{{name}"use":"sig","alg":"{algorithm}",{members}}}"#)
 }

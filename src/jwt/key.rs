@@ -6,7 +6,7 @@
 //! 4. The cryptographic provider is named here, directly: jsonwebtoken's process-wide default panics as soon as
 //!    somebody else in the build switches on its other backend.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
 use jsonwebtoken::{
@@ -40,6 +40,8 @@ pub struct JwtKey {
     algorithm: JwtAlgorithm,
     kid: Option<Box<str>>,
     material: DecodingKey,
+    /// The members of its JWK that are public; `None` for a secret.
+    members: Option<Arc<str>>,
 }
 
 impl JwtKey {
@@ -144,6 +146,13 @@ impl JwtKey {
         self.kid.as_deref()
     }
 
+    /// The key as a JSON Web Key (RFC 7517), for those who verify elsewhere; `None` for a secret, which is not published.
+    #[must_use]
+    pub fn to_jwk(&self) -> Option<String> {
+        let members = self.members.as_deref()?;
+        Some(jwk::write(members, self.algorithm, self.kid.as_deref()))
+    }
+
     pub(super) fn renamed(self, kid: Option<Box<str>>) -> Self {
         Self { kid, ..self }
     }
@@ -185,10 +194,10 @@ impl JwtKey {
         if !odd(n) || !odd(e) || e == [1] || e.len() > 4 {
             return Err(ConfigError::new("key", "not an RSA public key"));
         }
-        Ok(Self::new(
-            algorithm,
-            DecodingKey::from_rsa_raw_components(n, e),
-        ))
+        Ok(
+            Self::new(algorithm, DecodingKey::from_rsa_raw_components(n, e))
+                .publishable(jwk::rsa_members(n, e)),
+        )
     }
 
     /// An uncompressed point.
@@ -200,7 +209,8 @@ impl JwtKey {
             ));
         }
         on_curve(algorithm, point)?;
-        Ok(Self::new(algorithm, DecodingKey::from_ec_der(point)))
+        let key = Self::new(algorithm, DecodingKey::from_ec_der(point));
+        Ok(key.publishable(jwk::point_members(algorithm, &point[1..])))
     }
 
     pub(super) fn ed25519(raw: &[u8]) -> Result<Self, ConfigError> {
@@ -210,10 +220,10 @@ impl JwtKey {
                 "an Ed25519 public key has 32 bytes",
             ));
         }
-        Ok(Self::new(
-            JwtAlgorithm::EdDsa,
-            DecodingKey::from_ed_der(raw),
-        ))
+        Ok(
+            Self::new(JwtAlgorithm::EdDsa, DecodingKey::from_ed_der(raw))
+                .publishable(jwk::ed25519_members(raw)),
+        )
     }
 
     fn new(algorithm: JwtAlgorithm, material: DecodingKey) -> Self {
@@ -221,6 +231,14 @@ impl JwtKey {
             algorithm,
             kid: None,
             material,
+            members: None,
+        }
+    }
+
+    fn publishable(self, members: String) -> Self {
+        Self {
+            members: Some(members.into()),
+            ..self
         }
     }
 }
@@ -232,6 +250,7 @@ impl fmt::Debug for JwtKey {
             algorithm,
             kid,
             material: _,
+            members: _,
         } = self;
         f.debug_struct("JwtKey")
             .field("algorithm", algorithm)

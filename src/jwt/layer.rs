@@ -9,6 +9,7 @@ use tower_layer::Layer;
 use super::{
     Claims, JwtError, JwtErrorKind, JwtVerifyBuilder, KeySetHandle, SubjectKind, VerifiedToken,
     cache::TokenCache,
+    claims::Absent,
     mark,
     rules::Rules,
     source::{self, Source},
@@ -160,6 +161,33 @@ impl<C: DeserializeOwned + Send + Sync + 'static, R> JwtVerifyLayer<C, R> {
     }
 }
 
+impl<C: DeserializeOwned + Send + Sync + 'static, R> JwtVerifyLayer<C, R> {
+    /// The rules of this layer, without the type of its claims.
+    #[cfg(feature = "refresh")]
+    pub(crate) fn verifier(&self) -> Verifier {
+        let shared = Arc::clone(&self.shared);
+        Verifier(Arc::new(move |token| {
+            let verified = shared.verify_at(token, shared.clock.now_millis());
+            verified.map(|(token, ..)| token)
+        }))
+    }
+}
+
+/// Verifies tokens that did not come in a request, as some [`JwtVerifyLayer`] does.
+#[cfg(feature = "refresh")]
+#[derive(Clone)]
+pub(crate) struct Verifier(Arc<Verify>);
+
+#[cfg(feature = "refresh")]
+type Verify = dyn Fn(&[u8]) -> Result<VerifiedToken, JwtError> + Send + Sync;
+
+#[cfg(feature = "refresh")]
+impl Verifier {
+    pub(crate) fn verify(&self, token: &str) -> Result<VerifiedToken, JwtError> {
+        (self.0)(token.as_bytes())
+    }
+}
+
 impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
     /// The token of a request, as of now.
     fn recognise(&self, text: &[u8]) -> Result<VerifiedToken, JwtError> {
@@ -230,7 +258,8 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
         if !self.optional {
             return Err(self.refusal(RejectionKind::MissingCredentials));
         }
-        mark::leave_none(&mut head.extensions);
+        mark::leave_none(&mut head.extensions, self.realm.as_ref());
+        head.extensions.insert(Absent::<C>::new());
         Ok(())
     }
 

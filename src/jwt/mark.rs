@@ -3,10 +3,15 @@
 //! A layer that needs a verified token and finds no sign is misplaced; that is not the same as no token. The usual case,
 //! one layer and its token, costs one extension: the token is the sign.
 
-use http::{Extensions, request};
+use std::borrow::Cow;
+
+use http::Extensions;
 
 use super::VerifiedToken;
-use crate::refuse::{Rejection, RejectionKind};
+use crate::{
+    refuse::{Rejection, RejectionKind},
+    trace::event_error,
+};
 
 /// All verified tokens of a request, outermost layer first.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +20,10 @@ pub(crate) struct JwtMark<'h>(&'h [VerifiedToken]);
 /// A layer was passed without a token. Without fields, so that it takes no memory.
 #[derive(Clone, Copy)]
 struct Passed;
+
+/// The protection space of a layer that was passed without a token, where it has a name.
+#[derive(Clone)]
+struct Realm(Cow<'static, str>);
 
 /// Several layers each verified a token of their own, outermost first.
 #[derive(Clone)]
@@ -37,18 +46,36 @@ impl<'h> JwtMark<'h> {
         self.0
     }
 
-    /// The token of the nearest layer that found one, for `layer`, which needs it.
+    /// The token of the nearest layer that found one, for `reader`, which needs it.
     pub(super) fn nearest(
-        head: &'h request::Parts,
-        layer: &str,
+        extensions: &'h Extensions,
+        reader: &str,
     ) -> Result<&'h VerifiedToken, Rejection> {
-        let Some(mark) = Self::of(&head.extensions) else {
-            let fix = format!("{layer} found no JwtVerifyLayer around it: add one outside of it");
-            let misplaced = Rejection::new(RejectionKind::Internal).code("jwt.misplaced_layer");
-            return Err(misplaced.caused_by(fix));
-        };
-        let nearest = mark.0.last();
-        nearest.ok_or_else(|| RejectionKind::MissingCredentials.into())
+        let mark = Self::of(extensions).ok_or_else(|| JwtMark::missing(reader))?;
+        mark.0.last().ok_or_else(|| JwtMark::no_token(extensions))
+    }
+}
+
+impl JwtMark<'_> {
+    /// The refusal where a layer that `reader`'s token is to come from is not there.
+    pub(super) fn missing(reader: &str) -> Rejection {
+        event_error!(
+            event = "jwt.missing",
+            reader,
+            "no JwtVerifyLayer around what reads its token: add one outside of it"
+        );
+        let fix = format!("{reader} found no JwtVerifyLayer around it: add one outside of it");
+        let misplaced = Rejection::new(RejectionKind::Internal).code("jwt_layer_missing");
+        misplaced.caused_by(fix)
+    }
+
+    /// The refusal of a request that nobody made out to be anybody's, in the name of the layer that let it pass.
+    pub(super) fn no_token(extensions: &Extensions) -> Rejection {
+        let rejection = Rejection::new(RejectionKind::MissingCredentials);
+        match extensions.get() {
+            Some(Realm(realm)) => rejection.realm(realm.clone()),
+            None => rejection,
+        }
     }
 }
 
@@ -63,8 +90,11 @@ pub(super) fn leave(extensions: &mut Extensions, token: VerifiedToken) {
 }
 
 /// One more layer found nothing.
-pub(super) fn leave_none(extensions: &mut Extensions) {
+pub(super) fn leave_none(extensions: &mut Extensions, realm: Option<&Cow<'static, str>>) {
     extensions.get_or_insert_with(|| Passed);
+    if let Some(realm) = realm {
+        extensions.insert(Realm(realm.clone()));
+    }
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ mod claims;
 mod error;
 mod grant;
 mod issuer;
+mod issuer_keys;
 mod json;
 mod jwk;
 mod key;
@@ -90,8 +91,13 @@ pub use claims::{Claims, NoClaims};
 pub use error::{JwtError, JwtErrorKind};
 pub use grant::Grant;
 pub use issuer::{Issuer, IssuerBuilder, MintError, MintedToken};
+pub use issuer_keys::IssuerKeys;
+#[cfg(feature = "refresh")]
+pub(crate) use issuer_keys::PUBLISHED_BEFORE;
 pub use key::JwtKey;
 pub use keyset::{KeySet, KeySetHandle, SkippedKey};
+#[cfg(feature = "refresh")]
+pub(crate) use layer::Verifier;
 pub use layer::{JwtGate, JwtVerifyLayer};
 #[cfg(feature = "blacklist")]
 pub(crate) use mark::JwtMark;

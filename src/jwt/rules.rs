@@ -11,7 +11,7 @@ use crate::{clock::millis, error::ConfigError, secret::sha256_of_parts};
 /// The longest leeway: RFC 7519 §4.1.4 allows "no more than a few minutes", OWASP less.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(60);
 /// The members of a token that mean something already.
-const TAKEN_CLAIMS: [&str; 21] = [
+const TAKEN_CLAIMS: [&str; 22] = [
     "iss",
     "sub",
     "aud",
@@ -23,6 +23,7 @@ const TAKEN_CLAIMS: [&str; 21] = [
     "scope",
     "scp",
     "acr",
+    "amr",
     "exp",
     "nbf",
     "iat",

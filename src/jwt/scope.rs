@@ -73,7 +73,7 @@ pub struct ScopeGate {
 
 impl ScopeGate {
     fn check(&self, head: &request::Parts) -> Result<(), Rejection> {
-        if JwtMark::nearest(head, "RequireScopeLayer")?.has_scopes(&self.scopes) {
+        if JwtMark::nearest(&head.extensions, "RequireScopeLayer")?.has_scopes(&self.scopes) {
             return Ok(());
         }
         Err(Rejection::new(RejectionKind::InsufficientScope).scope(&*self.scopes))

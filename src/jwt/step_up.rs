@@ -36,12 +36,14 @@ pub struct StepUpLayer<R = DefaultRefuse> {
 }
 
 impl StepUpLayer {
-    /// Requires an authentication that is at most this old, by the claim `auth_ms` or else `auth_time`. That is the age of
-    /// the login, whatever the age of the token.
+    /// Requires an authentication that is at most this old, by the claims `auth_ms` and `auth_time`, of which the earlier
+    /// counts. That is the age of the login, whatever the age of the token. The moment comes from the issuer's store or clock
+    /// and is compared with this node's: keep clocks in step to within what the age allows.
     pub fn within(max_age: Duration) -> Self {
         let gate = StepUpGate {
             max_age,
             acr_values: None,
+            amr: None,
             clock: Clock::system(),
         };
         Self {
@@ -61,6 +63,19 @@ impl<R> StepUpLayer<R> {
         let not_a_list =
             |_| ConfigError::new("acr_values", "one or more, separated by single spaces");
         self.gate.acr_values = Some(checked_scopes(values.as_ref()).map_err(not_a_list)?);
+        Ok(self)
+    }
+
+    /// Requires all of these authentication methods as well (`amr`, RFC 8176), separated by single spaces: `"otp"`, or
+    /// `"mfa"` where the issuer says so. No challenge can ask for a method (RFC 9470 has contexts for that): the client
+    /// learns that a stronger login is needed, not which.
+    ///
+    /// # Errors
+    ///
+    /// If the text is not such a list.
+    pub fn amr(mut self, methods: impl AsRef<str>) -> Result<Self, ConfigError> {
+        let not_a_list = |_| ConfigError::new("amr", "one or more, separated by single spaces");
+        self.gate.amr = Some(checked_scopes(methods.as_ref()).map_err(not_a_list)?);
         Ok(self)
     }
 
@@ -92,12 +107,13 @@ impl<R: Clone, S> Layer<S> for StepUpLayer<R> {
 pub struct StepUpGate {
     max_age: Duration,
     acr_values: Option<Arc<str>>,
+    amr: Option<Arc<str>>,
     clock: Clock,
 }
 
 impl StepUpGate {
     fn check(&self, head: &request::Parts) -> Result<(), Rejection> {
-        let token = JwtMark::nearest(head, "StepUpLayer")?;
+        let token = JwtMark::nearest(&head.extensions, "StepUpLayer")?;
         if self.is_recent(token) && self.is_strong(token) {
             return Ok(());
         }
@@ -118,6 +134,11 @@ impl StepUpGate {
     }
 
     fn is_strong(&self, token: &VerifiedToken) -> bool {
+        let methods = self.amr.as_deref().unwrap_or_default().split(' ');
+        let used = |method: &str| method.is_empty() || token.amr().any(|used| used == method);
+        if !methods.into_iter().all(used) {
+            return false;
+        }
         let Some(values) = &self.acr_values else {
             return true;
         };

@@ -2,10 +2,12 @@
 
 use std::{any::Any, fmt, sync::Arc};
 
+use http::Extensions;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::Claims;
+use super::{Claims, mark::JwtMark};
+use crate::refuse::Rejection;
 
 /// A token that was verified, without the application's own claims: those are in [`Claims`](super::Claims).
 ///
@@ -58,6 +60,7 @@ pub(super) struct Parts {
     pub(super) client_id: Option<Span>,
     pub(super) tenant: Option<Span>,
     pub(super) acr: Option<Span>,
+    pub(super) amr: Option<Span>,
     pub(super) scope: Option<Span>,
     pub(super) times: Times,
     pub(super) auth_ms: Option<u64>,
@@ -123,6 +126,40 @@ impl VerifiedToken {
         size_of::<Whole>() + self.0.parts.text.len() + details + size_of::<C>()
     }
 
+    /// The token of a request, for handlers that act for somebody; axum's and tonic's have shorter ways.
+    ///
+    /// ```
+    /// use portcullis::{Rejection, RejectionKind, jwt::VerifiedToken};
+    ///
+    /// fn hello(request: &http::Request<()>) -> Result<String, Rejection> {
+    ///     let token = VerifiedToken::required(request.extensions())?;
+    ///     Ok(format!("hello {}", token.user().unwrap_or("client")))
+    /// }
+    ///
+    /// // A handler without the layer is a fault of this side, not of the client.
+    /// let refused = hello(&http::Request::new(())).unwrap_err();
+    /// assert_eq!((refused.kind(), refused.reason_code()), (RejectionKind::Internal, "jwt_layer_missing"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MissingCredentials`](crate::RejectionKind::MissingCredentials) without a token, which an
+    /// [`optional`](super::JwtVerifyBuilder::optional) layer lets pass; [`Internal`](crate::RejectionKind::Internal) without a
+    /// layer.
+    pub fn required(extensions: &Extensions) -> Result<Self, Rejection> {
+        JwtMark::nearest(extensions, "a handler").cloned()
+    }
+
+    /// The same for handlers that serve visitors as well: `None` without a token.
+    ///
+    /// # Errors
+    ///
+    /// [`Internal`](crate::RejectionKind::Internal) without a layer.
+    pub fn optional(extensions: &Extensions) -> Result<Option<Self>, Rejection> {
+        let mark = JwtMark::of(extensions).ok_or_else(|| JwtMark::missing("a handler"))?;
+        Ok(mark.tokens().last().cloned())
+    }
+
     /// Who issued the token; empty only under
     /// [`insecure_any_issuer`](super::JwtVerifyBuilder::insecure_any_issuer), for a token that does not say.
     #[must_use]
@@ -179,12 +216,14 @@ impl VerifiedToken {
         self.get(self.0.parts.acr)
     }
 
+    /// How the user authenticated (`amr`, RFC 8176): `pwd`, `otp`, `hwk`, ...
+    pub fn amr(&self) -> impl Iterator<Item = &str> {
+        self.words(self.0.parts.amr)
+    }
+
     /// The scopes of `scope` (RFC 8693 §4.2) or, without that claim, of `scp`.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        self.get(self.0.parts.scope)
-            .unwrap_or_default()
-            .split(' ')
-            .filter(|scope| !scope.is_empty())
+        self.words(self.0.parts.scope)
     }
 
     /// Whether every one of these scopes, separated by spaces, was granted. Scopes are compared as they are.
@@ -231,11 +270,13 @@ impl VerifiedToken {
         self.0.parts.auth_ms
     }
 
-    /// When the user authenticated, as far as anybody says: [`auth_ms`](Self::auth_ms) or else the `auth_time` of OpenID
-    /// Connect, in milliseconds since the Unix epoch.
+    /// When the user proved who they are, as far as anybody says: the earlier of [`auth_ms`](Self::auth_ms) and the
+    /// `auth_time` of OpenID Connect, in milliseconds since the Unix epoch. `auth_ms` alone may be later: it moves when the
+    /// user signs all other devices out.
     #[must_use]
     pub fn auth_time_ms(&self) -> Option<u64> {
-        self.0.parts.auth_ms.or(self.0.parts.auth_time_ms)
+        let claims = [self.0.parts.auth_ms, self.0.parts.auth_time_ms];
+        claims.into_iter().flatten().min()
     }
 
     /// The rich authorization requests that were granted (RFC 9396 §9.1). `None` is a token without the claim: nothing is
@@ -256,6 +297,11 @@ impl VerifiedToken {
     #[cfg(test)]
     pub(super) fn dump(&self) -> String {
         format!("{:?}", self.0.parts)
+    }
+
+    fn words(&self, span: Option<Span>) -> impl Iterator<Item = &str> {
+        let words = self.get(span).unwrap_or_default().split(' ');
+        words.filter(|word| !word.is_empty())
     }
 
     fn get(&self, span: Option<Span>) -> Option<&str> {

@@ -275,7 +275,8 @@ fn parts(
         client_id: text.keep(client_id),
         tenant: text.keep(claims.tenant.as_ref()),
         acr: text.keep(claims.acr.as_ref()),
-        scope: text.keep_scopes(scopes)?,
+        amr: text.keep_words(claims.amr.as_ref())?,
+        scope: text.keep_words(scopes)?,
         times,
         auth_ms: claims.auth_ms,
         auth_time_ms: claims.auth_time,
@@ -334,11 +335,9 @@ impl Strings {
             .flatten()
             .chain(client_id)
             .map(|text| text.as_str().len());
-        let scopes = scopes
-            .into_iter()
-            .flat_map(Texts::iter)
-            .map(|scope| scope.len() + 1);
-        Self(String::with_capacity(strings.chain(scopes).sum()))
+        let words = scopes.into_iter().chain(&claims.amr);
+        let words = words.flat_map(Texts::iter).map(|word| word.len() + 1);
+        Self(String::with_capacity(strings.chain(words).sum()))
     }
 
     fn keep(&mut self, text: Option<&Text<'_>>) -> Option<Span> {
@@ -346,21 +345,21 @@ impl Strings {
     }
 
     /// `"a b"` or `["a", "b"]`. An element with a space in it would become two scopes that nobody granted.
-    fn keep_scopes(&mut self, scopes: Option<&Texts<'_>>) -> Result<Option<Span>, JwtErrorKind> {
-        let Some(scopes) = scopes else {
+    fn keep_words(&mut self, words: Option<&Texts<'_>>) -> Result<Option<Span>, JwtErrorKind> {
+        let Some(words) = words else {
             return Ok(None);
         };
-        let is_list = matches!(scopes, Texts::Many(_));
+        let is_list = matches!(words, Texts::Many(_));
         if is_list
-            && scopes
+            && words
                 .iter()
-                .any(|scope| scope.is_empty() || scope.contains(char::is_whitespace))
+                .any(|word| word.is_empty() || word.contains(char::is_whitespace))
         {
             return Err(InvalidClaim);
         }
         Ok(Some(self.span_of(|all| {
-            for scope in scopes.iter() {
-                all.push_str(scope);
+            for word in words.iter() {
+                all.push_str(word);
                 all.push(' ');
             }
         })))

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    ops,
+    Adoption, adopt, ops,
     rotation::{Inner, Rotation},
 };
 use crate::{
@@ -34,6 +34,7 @@ pub struct RotationBuilder {
     store: Store,
     keys: KeyRing,
     issuer: Issuer,
+    adoption: Option<Adoption>,
     settings: Settings,
 }
 
@@ -44,6 +45,7 @@ impl RotationBuilder {
             store: store.clone(),
             keys: keys.clone(),
             issuer: issuer.clone(),
+            adoption: None,
             settings: Settings {
                 grace: GRACE,
                 idle: (14 * DAY).min(longest),
@@ -95,6 +97,12 @@ impl RotationBuilder {
         self
     }
 
+    /// Takes refresh tokens of another system, once each. Default none.
+    pub fn adopt(mut self, adoption: Adoption) -> Self {
+        self.adoption = Some(adoption);
+        self
+    }
+
     /// Checks the settings and makes the rotation.
     ///
     /// # Errors
@@ -137,11 +145,15 @@ impl RotationBuilder {
             ));
         }
         self.store.register(&ops::ALL);
+        if self.adoption.is_some() {
+            self.store.register(&[&adopt::TAKE]);
+        }
         Ok(Rotation(Arc::new(Inner {
             keys: self.keys.mac(Purpose::Refresh),
             devices: Devices::new(&self.store),
             store: self.store,
             issuer: self.issuer,
+            adoption: self.adoption,
             settings: self.settings,
         })))
     }

@@ -38,6 +38,8 @@ pub enum RefreshErrorKind {
     Client,
     /// It asks for more than was granted.
     Scope,
+    /// It asks for a resource that was not granted (RFC 8707 §2).
+    Resource,
     /// The user is signed in on as many devices as allowed.
     TooManyDevices,
     /// The key its successor was derived with is not in this node's ring: promote keys only after all nodes verify them.
@@ -88,7 +90,7 @@ impl From<RefreshError> for Rejection {
     fn from(error: RefreshError) -> Self {
         let kind = match error.kind {
             RefreshErrorKind::Store | RefreshErrorKind::KeyMissing => RejectionKind::Unavailable,
-            RefreshErrorKind::Scope => RejectionKind::InvalidScope,
+            RefreshErrorKind::Scope | RefreshErrorKind::Resource => RejectionKind::InvalidScope,
             RefreshErrorKind::TooManyDevices => RejectionKind::Conflict,
             RefreshErrorKind::Mint | RefreshErrorKind::Invalid => RejectionKind::Internal,
             _ => RejectionKind::InvalidGrant,
@@ -108,6 +110,7 @@ impl fmt::Display for RefreshError {
             RefreshErrorKind::Revoked => "the device was signed out",
             RefreshErrorKind::Client => "the refresh token belongs to another client",
             RefreshErrorKind::Scope => "more was asked for than was granted",
+            RefreshErrorKind::Resource => "a resource was asked for that was not granted",
             RefreshErrorKind::TooManyDevices => "the user is signed in on too many devices",
             RefreshErrorKind::KeyMissing => "the key of the refresh token is not held here",
             RefreshErrorKind::Store => "the store could not say",

@@ -20,6 +20,7 @@ pub struct RefreshLogin {
     pub(super) resource: String,
     pub(super) sid: Option<String>,
     pub(super) auth_ms: u64,
+    pub(super) login_ms: u64,
     device: [Option<String>; 3],
 }
 
@@ -37,6 +38,7 @@ impl RefreshLogin {
             resource: String::new(),
             sid: None,
             auth_ms: 0,
+            login_ms: 0,
             device: [None, None, None],
         }
     }
@@ -73,6 +75,13 @@ impl RefreshLogin {
         self
     }
 
+    /// When the user proved who they are, if that was earlier than this login: the claim `auth_time` of the access tokens.
+    /// Of a session it is [`User::login_ms`](crate::session::User::login_ms).
+    pub fn signed_in_at(mut self, login_ms: u64) -> Self {
+        self.login_ms = login_ms;
+        self
+    }
+
     /// A name for the device, for the user's list of devices. Cut to 256 bytes.
     pub fn device(mut self, name: impl Into<String>) -> Self {
         self.device[0] = Some(cut(name.into()));
@@ -89,6 +98,12 @@ impl RefreshLogin {
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.device[2] = Some(cut(user_agent.into()));
         self
+    }
+
+    /// The user that signs in.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
     }
 
     /// What the device index is to know, as JSON.

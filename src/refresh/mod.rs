@@ -38,6 +38,8 @@
 //! # Ok(()) }
 //! ```
 
+mod adopt;
+mod asked;
 mod builder;
 mod error;
 mod login;
@@ -46,7 +48,9 @@ mod rotation;
 mod token;
 mod twins;
 
+pub use adopt::Adoption;
+pub use asked::RefreshRequest;
 pub use builder::RotationBuilder;
 pub use error::{RefreshError, RefreshErrorKind};
 pub use login::RefreshLogin;
-pub use rotation::{RefreshRequest, Rotation, TokenPair};
+pub use rotation::{Rotation, TokenPair};

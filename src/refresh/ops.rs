@@ -21,6 +21,8 @@ static ROTATE: Operation = Operation::script(
     twins::rotate,
 );
 
+static CLIENT: Operation = Operation::command("refresh.client", "HGET", twins::field);
+
 pub(super) const ALL: [&Operation; 2] = [&ISSUE, &ROTATE];
 
 fn cutoffs(store: &Store, family: &Family) -> Vec<Key> {
@@ -58,6 +60,8 @@ pub(super) struct NewFamily<'a> {
     pub(super) absolute_ms: u64,
     /// 0 is now.
     pub(super) auth_ms: u64,
+    /// When the user proved who they are; 0 is `auth_ms`.
+    pub(super) login_ms: u64,
     pub(super) about: &'a str,
     pub(super) ahead_kept: u64,
     pub(super) most_devices: u64,
@@ -90,13 +94,18 @@ pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFami
         new.evict.into(),
     ];
     Names::new(store, &family.tag()).append_to(&mut args);
+    args.push(new.login_ms.into());
     args.push(new.joins.into());
     Call::new(&ISSUE, keys, args)
 }
 
 /// What became of an issue.
 pub(super) enum Issued {
-    Done { auth_ms: u64, ends_ms: u64 },
+    Done {
+        auth_ms: u64,
+        ends_ms: u64,
+        login_ms: u64,
+    },
     Cut,
     Full,
 }
@@ -107,6 +116,7 @@ pub(super) fn issued(reply: Value) -> Result<Issued, StoreError> {
         Some("ok") => Ok(Issued::Done {
             auth_ms: number(words.next())?,
             ends_ms: number(words.next())?,
+            login_ms: number(words.next())?,
         }),
         Some("cut") => Ok(Issued::Cut),
         Some("full") => Ok(Issued::Full),
@@ -166,6 +176,7 @@ pub(super) enum Rotated {
     Ended(String),
     Client,
     Scope,
+    Resource,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +191,8 @@ pub(super) enum How {
 /// What a family is bound to.
 pub(super) struct Owner {
     pub(super) auth_ms: u64,
+    /// When the user proved who they are: unlike `auth_ms` it never moves.
+    pub(super) login_ms: u64,
     pub(super) ends_ms: u64,
     pub(super) tenant: String,
     pub(super) user: String,
@@ -201,7 +214,8 @@ pub(super) fn rotated(reply: Value) -> Result<Rotated, StoreError> {
         Some("cut") => return Ok(Rotated::Ended("revoked".to_owned())),
         Some("ended") => return Ok(Rotated::Ended(rest.next().cloned().unwrap_or_default())),
         Some("client") => return Ok(Rotated::Client),
-        Some("scope" | "resource") => return Ok(Rotated::Scope),
+        Some("scope") => return Ok(Rotated::Scope),
+        Some("resource") => return Ok(Rotated::Resource),
         _ => return Err(corrupt()),
     };
     let nonce = rest.next().cloned().ok_or_else(corrupt)?;
@@ -218,12 +232,30 @@ pub(super) fn rotated(reply: Value) -> Result<Rotated, StoreError> {
     })
 }
 
+/// Whose a family is.
+pub(super) fn client(store: &Store, token: &Token) -> Call {
+    let family = &token.family;
+    let key = store
+        .namespace()
+        .tagged("refresh", &family.tag(), &family.sid());
+    Call::new(&CLIENT, vec![key], vec!["client".into()])
+}
+
+pub(super) fn client_in(reply: Value) -> Result<Option<String>, StoreError> {
+    match reply {
+        Value::Nil => Ok(None),
+        Value::Bytes(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| corrupt()),
+        _ => Err(corrupt()),
+    }
+}
+
 fn owner(words: &[String]) -> Result<Owner, StoreError> {
-    let [_, _, _, auth, ends, tenant, user, client, scope, ..] = words else {
+    let [_, _, _, auth, ends, tenant, user, client, scope, _, login] = words else {
         return Err(corrupt());
     };
     Ok(Owner {
         auth_ms: number(Some(auth.clone()))?,
+        login_ms: number(Some(login.clone()))?,
         ends_ms: number(Some(ends.clone()))?,
         tenant: tenant.clone(),
         user: user.clone(),

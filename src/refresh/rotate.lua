@@ -3,7 +3,7 @@
 -- nonce and key id the successor was derived with, grace, client, scope asked for, resource asked for, sid, the names
 -- for `kill`.
 -- Reply: what became of it, and for a token that stays good: nonce and key id, when the user authenticated, when the
--- family ends, tenant, user, client, scope, resource.
+-- family ends, tenant, user, client, scope, resource, when the user signed in.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local f, raw = {}, redis.call('HGETALL', KEYS[1])
@@ -34,7 +34,7 @@ if not within(ARGV[9], f.scope) then return { 'scope' } end
 if not within(ARGV[10], f.resource) then return { 'resource' } end
 
 local function good(what, nonce, kid)
-  return { what, nonce, kid, f.auth, f.abs, f.tenant, f.user, f.client, f.scope, f.resource }
+  return { what, nonce, kid, f.auth, f.abs, f.tenant, f.user, f.client, f.scope, f.resource, f.login }
 end
 local hash, generation, current = ARGV[2], tonumber(ARGV[3]), tonumber(f.gen)
 local grace = tonumber(ARGV[7])

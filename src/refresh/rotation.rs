@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{
+    Adoption, RefreshRequest,
     builder::{RotationBuilder, Settings},
     error::{RefreshError, RefreshErrorKind},
     login::RefreshLogin,
@@ -31,6 +32,7 @@ pub(super) struct Inner {
     pub(super) keys: MacKeys,
     pub(super) issuer: Issuer,
     pub(super) devices: Devices,
+    pub(super) adoption: Option<Adoption>,
     pub(super) settings: Settings,
 }
 
@@ -83,40 +85,6 @@ impl fmt::Debug for TokenPair {
     }
 }
 
-/// What a client asks for beside presenting its refresh token.
-#[derive(Clone, Copy, Debug, Default)]
-#[must_use]
-pub struct RefreshRequest<'a> {
-    client: &'a str,
-    scope: &'a str,
-    resource: &'a str,
-}
-
-impl<'a> RefreshRequest<'a> {
-    /// Of a service without clients, for all that was granted.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The client that presents it; it must be the one it was issued to.
-    pub fn client(mut self, client: &'a str) -> Self {
-        self.client = client;
-        self
-    }
-
-    /// Fewer scopes than were granted, for this access token (RFC 6749 §6).
-    pub fn scope(mut self, scope: &'a str) -> Self {
-        self.scope = scope;
-        self
-    }
-
-    /// One of the resources that were granted (RFC 8707).
-    pub fn resource(mut self, resource: &'a str) -> Self {
-        self.resource = resource;
-        self
-    }
-}
-
 impl Rotation {
     /// Rotation with the default settings; see [`RotationBuilder`].
     ///
@@ -139,6 +107,14 @@ impl Rotation {
     ///
     /// When the store cannot confirm it, the session ended meanwhile, or there are too many devices.
     pub async fn issue(&self, login: &RefreshLogin) -> Result<TokenPair, RefreshError> {
+        self.issue_narrowed(login, "").await
+    }
+
+    pub(super) async fn issue_narrowed(
+        &self,
+        login: &RefreshLogin,
+        scope: &str,
+    ) -> Result<TokenPair, RefreshError> {
         let inner = &*self.0;
         let namespace = inner.store.namespace();
         let sid = match &login.sid {
@@ -161,6 +137,7 @@ impl Rotation {
             idle_ms: millis(inner.settings.idle),
             absolute_ms: millis(inner.settings.absolute),
             auth_ms: login.auth_ms,
+            login_ms: login.login_ms,
             about: &login.about(),
             joins: login.sid.is_some(),
             ahead_kept: millis(inner.store.longest_credential()),
@@ -172,17 +149,22 @@ impl Rotation {
             .run(ops::issue(&inner.store, &token, key_id, &new))
             .await?;
         match ops::issued(reply)? {
-            Issued::Done { auth_ms, ends_ms } => {
+            Issued::Done {
+                auth_ms,
+                ends_ms,
+                login_ms,
+            } => {
                 event_info!(event = "refresh.issued", sid = %token.family.sid(), "a refresh family was started");
                 let of = Owner {
                     auth_ms,
+                    login_ms,
                     ends_ms,
                     tenant: login.tenant.clone(),
                     user: login.user.clone(),
                     client: login.client.clone(),
                     scope: spaced(&login.scope),
                 };
-                inner.pair(&token, key_id, &of, "")
+                inner.pair(&token, key_id, &of, scope)
             }
             Issued::Cut => Err(RefreshError::new(RefreshErrorKind::Revoked)),
             Issued::Full => Err(RefreshError::new(RefreshErrorKind::TooManyDevices)),
@@ -205,6 +187,9 @@ impl Rotation {
     ) -> Result<TokenPair, RefreshError> {
         let inner = &*self.0;
         let Some(token) = Token::parse(presented, &inner.keys) else {
+            if let Some(adoption) = &inner.adoption {
+                return self.adopt(adoption, presented, request).await;
+            }
             event_warn!(
                 event = "refresh.forged",
                 "a refresh token that is none of ours was presented"
@@ -232,7 +217,10 @@ impl Rotation {
     pub async fn revoke(&self, presented: &str) -> Result<(), RefreshError> {
         let inner = &*self.0;
         let Some(token) = Token::parse(presented, &inner.keys) else {
-            return Ok(());
+            return match &inner.adoption {
+                Some(adoption) => self.discard(adoption, presented).await,
+                None => Ok(()),
+            };
         };
         let (sid, epoch) = (token.family.sid(), token.family.epoch());
         let devices = &inner.devices;
@@ -324,7 +312,10 @@ impl Inner {
         } else {
             &narrowed
         };
-        let mut grant = Grant::user(&*of.user).sid(&*sid).auth_ms(of.auth_ms);
+        let mut grant = Grant::user(&*of.user)
+            .sid(&*sid)
+            .auth_ms(of.auth_ms)
+            .login_ms(of.login_ms);
         if !of.tenant.is_empty() {
             grant = grant.tenant(&*of.tenant);
         }
@@ -371,6 +362,7 @@ fn refusal(token: &Token, refused: &Rotated) -> RefreshErrorKind {
             RefreshErrorKind::Client
         }
         Rotated::Scope => RefreshErrorKind::Scope,
+        Rotated::Resource => RefreshErrorKind::Resource,
         Rotated::Unknown | Rotated::Good { .. } => RefreshErrorKind::Unknown,
     }
 }

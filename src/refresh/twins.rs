@@ -16,6 +16,18 @@ fn reply(words: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Value {
     Value::List(words.into_iter().map(Value::bytes).collect())
 }
 
+/// `HGET`
+pub(super) fn field(
+    memory: &mut Memory,
+    _: u64,
+    keys: &[Key],
+    args: &[Arg],
+) -> Result<Value, Fault> {
+    let key = keys.first().ok_or(Fault::Corrupt)?;
+    let found = memory.hash_get(key, &arg(args, 0)?.bytes())?;
+    Ok(found.map_or(Value::Nil, Value::bytes))
+}
+
 /// `issue.lua`
 pub(super) fn issue(
     memory: &mut Memory,
@@ -40,7 +52,7 @@ pub(super) fn issue(
         cutoff,
     };
     let index = Index { zset, hash };
-    let joins = arg(args, 20)?.int()? == 1;
+    let joins = arg(args, 21)?.int()? == 1;
     if joins && !index.is_alive(memory, now, &sid, cutoff, room.names)? {
         return Ok(reply(["cut"]));
     }
@@ -49,7 +61,11 @@ pub(super) fn issue(
     }
     let absolute = now + arg(args, 10)?.int()?;
     let expires = absolute.min(now + arg(args, 9)?.int()?);
-    start_family(memory, family, args, [absolute, auth, now, 0])?;
+    let login = match arg(args, 20)?.int()? {
+        0 => auth,
+        login => login,
+    };
+    start_family(memory, family, args, [absolute, auth, login, now, 0])?;
     memory.expire_at(family, expires);
     let meta = meta_of(
         index.meta(memory, &sid)?.as_deref(),
@@ -62,6 +78,7 @@ pub(super) fn issue(
         "ok".to_owned(),
         auth.to_string(),
         absolute.to_string(),
+        login.to_string(),
     ]))
 }
 
@@ -69,7 +86,7 @@ fn start_family(
     memory: &mut Memory,
     family: &Key,
     args: &[Arg],
-    numbers: [u64; 4],
+    numbers: [u64; 5],
 ) -> Result<(), Fault> {
     memory.delete(family);
     for (name, at) in [
@@ -85,7 +102,10 @@ fn start_family(
     ] {
         memory.hash_set(family, name.as_bytes(), &arg(args, at)?.bytes())?;
     }
-    for (name, value) in ["abs", "auth", "rot", "gen"].into_iter().zip(numbers) {
+    for (name, value) in ["abs", "auth", "login", "rot", "gen"]
+        .into_iter()
+        .zip(numbers)
+    {
         memory.hash_set(family, name.as_bytes(), value.to_string().as_bytes())?;
     }
     Ok(())
@@ -131,7 +151,7 @@ impl Stored<'_> {
     fn good(&self, what: &str, nonce: &[u8], kid: &[u8]) -> Result<Value, Fault> {
         let mut words = vec![what.as_bytes().to_vec(), nonce.to_vec(), kid.to_vec()];
         for name in [
-            "auth", "abs", "tenant", "user", "client", "scope", "resource",
+            "auth", "abs", "tenant", "user", "client", "scope", "resource", "login",
         ] {
             words.push(self.text(name)?.unwrap_or_default());
         }

@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL, request, response};
 
 use super::{
+    config::{Config, OnGone},
     handle::{SaveOutcome, Session},
     id::SessionId,
-    layer::{Config, OnGone},
     state::CookieTask,
 };
 use crate::{
@@ -61,8 +61,13 @@ impl Steps for SessionGate {
     type Exit = Leaving;
 
     fn enter(&self, mut head: request::Parts) -> Step<Leaving> {
+        let binding = self.config.binding.as_ref();
+        let looks = match binding.map(|binding| binding.look(&head)).transpose() {
+            Ok(looks) => looks,
+            Err(rejection) => return Step::Now(Entry::Refuse(head, rejection)),
+        };
         let id = self.id(&head.headers);
-        let session = Session::new(Arc::clone(&self.config), id);
+        let session = Session::new(Arc::clone(&self.config), id, looks);
         if id.is_some() {
             Rides::leave(&mut head.extensions, &self.config.store, session.rider());
         }

@@ -8,16 +8,20 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    binding::{FIELD, Looks, OnMismatch, RESERVED, is_foreign},
+    config::Config,
     error::{SessionError, SessionErrorKind},
     id::SessionId,
-    layer::Config,
     login::User,
-    ops::{Ended, Loaded, loaded},
+    ops::{Changes, Ended, Loaded, loaded},
     record::Header,
     state::State,
     writing::Unsent,
 };
-use crate::store::{Call, Replies, Rider, StoreError};
+use crate::{
+    near,
+    store::{Call, Replies, Rider, StoreError},
+};
 
 /// The session of a request: found in the request's extensions behind [`SessionLayer`](super::SessionLayer).
 ///
@@ -36,6 +40,8 @@ pub struct Session(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) config: Arc<Config>,
     state: Mutex<State>,
+    /// What this request looks like, where logins are bound to that.
+    looks: Option<Looks>,
 }
 
 /// What became of the changes of a request; found in the extensions of its response if it made any.
@@ -67,9 +73,13 @@ pub struct Expiry {
 pub(super) const LONGEST_NAME: usize = 256;
 
 impl Session {
-    pub(super) fn new(config: Arc<Config>, id: Option<SessionId>) -> Self {
+    pub(super) fn new(config: Arc<Config>, id: Option<SessionId>, looks: Option<Looks>) -> Self {
         let state = Mutex::new(State::new(id));
-        Self(Arc::new(Inner { config, state }))
+        Self(Arc::new(Inner {
+            config,
+            state,
+            looks,
+        }))
     }
 
     /// The value of a field, or `None` if there is none.
@@ -78,8 +88,7 @@ impl Session {
     ///
     /// When the store cannot say, or the field holds JSON of another type.
     pub async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionError> {
-        self.load().await?;
-        let state = self.0.state();
+        let state = self.known().await?;
         let value = state.text(name).map(serde_json::from_slice);
         Ok(value.transpose()?)
     }
@@ -89,17 +98,19 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When the store cannot say whether there is a session, the value cannot be written as JSON, or the name is empty
-    /// or longer than 256 bytes.
+    /// When the store cannot say whether there is a session, the value cannot be written as JSON, or the name is empty,
+    /// longer than 256 bytes, or begins with `portcullis.`.
     pub async fn insert(
         &self,
         name: &str,
         value: &(impl Serialize + Sync + ?Sized),
     ) -> Result<(), SessionError> {
         check_name(name)?;
+        if name.starts_with(RESERVED) {
+            return Err(SessionError::new(SessionErrorKind::Invalid));
+        }
         let text = serde_json::to_string(value)?;
-        self.load().await?;
-        self.0.open_state()?.put(name, text);
+        self.open().await?.put(name, text);
         Ok(())
     }
 
@@ -109,8 +120,8 @@ impl Session {
     ///
     /// When the store cannot say.
     pub async fn remove(&self, name: &str) -> Result<bool, SessionError> {
-        self.load().await?;
-        Ok(self.0.open_state()?.remove(name))
+        let mut state = self.open().await?;
+        Ok(!name.starts_with(RESERVED) && state.remove(name))
     }
 
     /// Removes a field and returns what it held: a message that is shown once.
@@ -120,8 +131,8 @@ impl Session {
     /// As [`get`](Self::get); the field stays when it cannot be decoded.
     pub async fn take<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, SessionError> {
         let value = self.get(name).await?;
-        if value.is_some() {
-            self.0.open_state()?.remove(name);
+        if value.is_some() && !name.starts_with(RESERVED) {
+            self.open().await?.remove(name);
         }
         Ok(value)
     }
@@ -132,8 +143,13 @@ impl Session {
     ///
     /// When the store cannot say.
     pub async fn clear(&self) -> Result<(), SessionError> {
-        self.load().await?;
-        self.0.open_state()?.clear();
+        let mut state = self.open().await?;
+        let bound = state.record().and_then(|record| record.field(FIELD));
+        let bound = bound.map(|text| String::from_utf8_lossy(text).into_owned());
+        state.clear();
+        if let Some(bound) = bound {
+            state.put(FIELD, bound);
+        }
         Ok(())
     }
 
@@ -143,12 +159,8 @@ impl Session {
     ///
     /// When the store cannot say. That is not a logout: answer 503, as the error does by itself with `?`.
     pub async fn user(&self) -> Result<Option<User>, SessionError> {
-        self.load().await?;
-        Ok(self
-            .0
-            .state()
-            .record()
-            .and_then(|record| user_of(&record.header)))
+        let state = self.known().await?;
+        Ok(state.record().and_then(user_in))
     }
 
     /// Whether there is a session, of a user or of a visitor.
@@ -157,8 +169,7 @@ impl Session {
     ///
     /// When the store cannot say.
     pub async fn exists(&self) -> Result<bool, SessionError> {
-        self.load().await?;
-        Ok(self.0.state().record().is_some())
+        Ok(self.known().await?.record().is_some())
     }
 
     /// Why there is no session although the client has a cookie of one: signed in elsewhere, or signed out from there.
@@ -168,8 +179,7 @@ impl Session {
     ///
     /// When the store cannot say.
     pub async fn ended(&self) -> Result<Option<Ended>, SessionError> {
-        self.load().await?;
-        Ok(self.0.state().ended)
+        Ok(self.known().await?.ended)
     }
 
     /// When the session ends; `None` if there is none.
@@ -178,8 +188,8 @@ impl Session {
     ///
     /// When the store cannot say.
     pub async fn expiry(&self) -> Result<Option<Expiry>, SessionError> {
-        self.load().await?;
-        Ok(self.0.state().record().map(|record| Expiry {
+        let state = self.known().await?;
+        Ok(state.record().map(|record| Expiry {
             idle_ms: (record.header.idle > 0).then(|| {
                 record
                     .header
@@ -199,10 +209,36 @@ impl Session {
         let reply = config.store.run(question.call).await?;
         self.0.absorb(
             &question.id,
-            loaded(reply, &question.id)?,
+            loaded(reply, &question.id, near::of(&config.store))?,
             question.asked_at,
         );
         Ok(())
+    }
+
+    /// The state, once it is known what the session holds. A save beside this asks for another look.
+    async fn known(&self) -> Result<MutexGuard<'_, State>, SessionError> {
+        loop {
+            self.load().await?;
+            let state = self.0.state();
+            if !state.is_unread() {
+                return Ok(state);
+            }
+        }
+    }
+
+    /// The same, for a change.
+    async fn open(&self) -> Result<MutexGuard<'_, State>, SessionError> {
+        let state = self.known().await?;
+        state.check_open()?;
+        Ok(state)
+    }
+
+    /// Before a step that goes by the id alone: whether this request may use what is under it.
+    pub(super) async fn check_bound(&self) -> Result<(), SessionError> {
+        match self.0.looks {
+            Some(_) => self.load().await,
+            None => Ok(()),
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -234,9 +270,7 @@ impl Inner {
     /// The state, while changes can still be saved.
     pub(super) fn open_state(&self) -> Result<MutexGuard<'_, State>, SessionError> {
         let state = self.state();
-        if state.closed && state.record().is_none() {
-            return Err(SessionError::new(SessionErrorKind::TooLate));
-        }
+        state.check_open()?;
         Ok(state)
     }
 
@@ -256,7 +290,22 @@ impl Inner {
                 .memo
                 .note(id.random(), asked_at.saturating_sub(age));
         }
-        self.state().found(id, loaded);
+        if !is_foreign(&self.config, self.looks.as_ref(), loaded.record.as_ref()) {
+            return self.state().found(id, loaded);
+        }
+        let on_mismatch = self.config.binding.map(|binding| binding.on_mismatch);
+        let goes_on = on_mismatch == Some(OnMismatch::RequireLogin);
+        self.state().foreign(id, goes_on);
+    }
+
+    /// The changes of a login, which bind it to what this request looks like.
+    pub(super) fn bound(&self, changes: &Changes) -> Changes {
+        let mut changes = changes.clone();
+        if let Some(looks) = &self.looks {
+            let field = looks.field(&self.config.keys);
+            changes.fields.insert(FIELD.to_owned(), Some(field));
+        }
+        changes
     }
 
     /// Before a step that changes the id: the id of now, and the changes to send along.
@@ -288,7 +337,7 @@ impl Rider for Inner {
         };
         if let (Some(id), Ok(mut replies)) = (id, replies)
             && let Some(Ok(reply)) = replies.pop()
-            && let Ok(loaded) = loaded(reply, &id)
+            && let Ok(loaded) = loaded(reply, &id, near::of(&self.config.store))
         {
             self.absorb(&id, loaded, asked_at);
         }
@@ -306,6 +355,8 @@ pub(super) fn user_of(header: &Header) -> Option<User> {
         id: text(&header.user),
         sid: text(&header.sid),
         auth_ms: header.auth,
+        // A login makes a new record, and renewals keep its time; `auth` moves when other devices are signed out.
+        login_ms: header.created.min(header.auth),
     })
 }
 

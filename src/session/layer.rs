@@ -5,19 +5,20 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use super::{
+    binding::Binding,
+    config::{Config, OnGone, OnLimit},
     gate::SessionGate,
-    id::SessionId,
-    ops::{self, Life, Place},
+    ops::{self, Life},
 };
 use crate::{
     clock::millis,
     cookie::{CookieConfig, SameSite},
     error::ConfigError,
     gate::Gated,
-    keyring::{KeyRing, MacKeys, Purpose},
+    keyring::{KeyRing, Purpose},
     recent::Recent,
     refuse::DefaultRefuse,
-    store::{Call, Store},
+    store::Store,
 };
 
 const NAME: &str = "__Host-session";
@@ -100,68 +101,6 @@ impl<R> fmt::Debug for SessionLayer<R> {
     }
 }
 
-/// What happens to a response whose changes found the session ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OnGone {
-    /// The response of the handler passes, without a cookie; its extensions say
-    /// [`SaveOutcome::Gone`](super::SaveOutcome::Gone). The default.
-    #[default]
-    Pass,
-    /// The response is replaced by a 401.
-    Refuse,
-}
-
-/// What happens to a login on one device more than a user may have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OnLimit {
-    /// The device that signed in first is signed out; it can learn so from [`Session::ended`](super::Session::ended).
-    /// The default.
-    #[default]
-    EvictOldest,
-    /// The login is refused: 409.
-    Refuse,
-}
-
-/// What the gates and handles of one layer share.
-pub(super) struct Config {
-    pub(super) store: Store,
-    pub(super) keys: MacKeys,
-    pub(super) cookie: CookieConfig,
-    pub(super) life: Life,
-    pub(super) remembered: Life,
-    /// Milliseconds for which a recorded use stays fresh.
-    pub(super) touch_interval: u64,
-    pub(super) limit: u64,
-    pub(super) on_gone: OnGone,
-    /// 0 is any number.
-    pub(super) most_devices: u64,
-    pub(super) on_limit: OnLimit,
-    /// When the last recorded use of a session was, by this node's clock and from the store's own word.
-    pub(super) memo: Recent<20>,
-}
-
-impl Config {
-    pub(super) fn place<'a>(&'a self, id: &'a SessionId) -> Place<'a> {
-        Place::new(&self.store, id, self.limit)
-    }
-
-    pub(super) fn life(&self, remember: bool) -> Life {
-        if remember { self.remembered } else { self.life }
-    }
-
-    /// The cheapest question that still records the use when that is due.
-    pub(super) fn load_call(&self, id: &SessionId, now: u64) -> Call {
-        let never_due = self.life.idle.is_none() && self.remembered.idle.is_none();
-        if never_due || self.memo.is_fresh(&id.random(), now, self.touch_interval) {
-            self.place(id).read()
-        } else {
-            self.place(id).load(self.touch_interval)
-        }
-    }
-}
-
 /// Settings of a [`SessionLayer`], checked when it is built.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -177,6 +116,7 @@ pub struct SessionLayerBuilder {
     on_gone: OnGone,
     most_devices: Option<u32>,
     on_limit: OnLimit,
+    pub(super) binding: Binding,
 }
 
 impl SessionLayerBuilder {
@@ -199,6 +139,7 @@ impl SessionLayerBuilder {
             on_gone: OnGone::Pass,
             most_devices: None,
             on_limit: OnLimit::EvictOldest,
+            binding: Binding::default(),
         }
     }
 
@@ -315,6 +256,7 @@ impl SessionLayerBuilder {
     /// can end ([`StoreBuilder::longest_credential`](crate::store::StoreBuilder::longest_credential)).
     pub fn build(self) -> Result<SessionLayer, ConfigError> {
         self.cookie.check()?;
+        self.binding.check()?;
         let longest = self.store.longest_credential();
         check_life("idle_timeout", "absolute_timeout", &self.life, longest)?;
         check_life("remember_me", "remember_me", &self.remembered, longest)?;
@@ -344,6 +286,7 @@ impl SessionLayerBuilder {
                 on_gone: self.on_gone,
                 most_devices: u64::from(self.most_devices.unwrap_or(0)),
                 on_limit: self.on_limit,
+                binding: self.binding.is_on().then_some(self.binding),
                 memo: Recent::new(),
             }),
             responder: DefaultRefuse::new(),

@@ -103,6 +103,7 @@ pub struct User {
     pub(super) id: String,
     pub(super) sid: String,
     pub(super) auth_ms: u64,
+    pub(super) login_ms: u64,
 }
 
 impl User {
@@ -125,7 +126,15 @@ impl User {
         &self.sid
     }
 
-    /// When the user authenticated, in milliseconds since the Unix epoch by the store's clock.
+    /// When the user proved who they are on this device, in milliseconds since the Unix epoch by the store's clock.
+    #[must_use]
+    pub fn login_ms(&self) -> u64 {
+        self.login_ms
+    }
+
+    /// The moment that cutoffs are compared with: that of the login, or of the last time that this device signed all
+    /// others out. Hand it on to whatever belongs to the session and is to end with it; for "how long ago was the login"
+    /// take [`login_ms`](Self::login_ms).
     #[must_use]
     pub fn auth_ms(&self) -> u64 {
         self.auth_ms

@@ -42,6 +42,8 @@
 //! - What a handler changes while it streams its body is too late for the layer; see [`Session::save`].
 //! - `SameSite` limits damage and is no protection against CSRF.
 
+mod binding;
+mod config;
 #[cfg(feature = "csrf")]
 mod csrf;
 mod error;
@@ -57,18 +59,20 @@ mod state;
 mod twins;
 mod writing;
 
+pub use binding::OnMismatch;
 #[cfg(test)]
 mod tests;
 
+pub use config::{OnGone, OnLimit};
 #[cfg(feature = "csrf")]
 pub(crate) use csrf::{CsrfAfter, CsrfBinding, CsrfPlace};
 pub use error::{SessionError, SessionErrorKind};
 pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
-pub use layer::{OnGone, OnLimit, SessionLayer, SessionLayerBuilder};
+pub use layer::{SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
 pub use ops::Ended;
-pub use require::{RequireGate, RequireLayer, RequireLoginLayer, View};
+pub use require::{RequireFreshLoginLayer, RequireGate, RequireLayer, RequireLoginLayer, View};
 
 /// A stored session, made and used this much earlier; what cannot be read stays as it is.
 #[cfg(any(test, feature = "test-util"))]

@@ -11,6 +11,7 @@ use crate::{
     clock::millis,
     cutoff,
     device::{self, ENDED, Names},
+    near::{Replica, Scope, View},
     store::{
         Arg, Call, Key, Namespace, Operation, Store, StoreError, StoreErrorKind, Tag, Value, mget,
     },
@@ -156,6 +157,11 @@ impl<'a> Place<'a> {
         keys
     }
 
+    /// The record alone, for when this node knows the cutoffs.
+    pub(super) fn read_alone(&self) -> Call {
+        Call::new(&READ, vec![self.key()], Vec::new())
+    }
+
     /// A plain read, for when a recorded use is known to be fresh.
     pub(super) fn read(&self) -> Call {
         let mut keys = vec![self.key()];
@@ -282,10 +288,29 @@ pub enum Ended {
     Elsewhere,
     /// The device was signed out from elsewhere, or a cutoff ended it.
     Revoked,
+    /// It is bound to another browser or network than this request's, and its user has to sign in again
+    /// ([`OnMismatch::RequireLogin`](super::OnMismatch::RequireLogin)).
+    Moved,
 }
 
-/// Reads the reply to [`Place::read`] or [`Place::load`]: what a cutoff ended is as good as gone.
-pub(super) fn loaded(reply: Value, id: &SessionId) -> Result<Loaded, StoreError> {
+/// The cutoffs that apply to a session.
+fn scopes(id: &SessionId) -> impl Iterator<Item = Scope> {
+    let common = [Scope::User(id.tag()), Scope::Everyone].into_iter();
+    common.chain(id.tenant().map(Scope::Tenant))
+}
+
+/// Whether this node knows the cutoffs of a session, so that they need not be asked for.
+pub(super) fn knows_cutoffs(view: &View<'_>, id: &SessionId) -> bool {
+    view.is_fresh() && scopes(id).all(|scope| !view.cutoff(scope).unsure)
+}
+
+/// Reads the reply to [`Place::read`], [`Place::read_alone`] or [`Place::load`]: what a cutoff ended is as good as
+/// gone. What this node knows of cutoffs counts in any case: it only rises, and a store may have lost it.
+pub(super) fn loaded(
+    reply: Value,
+    id: &SessionId,
+    near: Option<&Replica>,
+) -> Result<Loaded, StoreError> {
     let mut values = reply.into_list()?.into_iter();
     let (mut record, mut ended) = match values.next() {
         Some(Value::Bytes(raw)) => match raw.first() {
@@ -297,8 +322,15 @@ pub(super) fn loaded(reply: Value, id: &SessionId) -> Result<Loaded, StoreError>
         Some(Value::Nil) => (None, None),
         _ => return Err(StoreError::new(StoreErrorKind::Corrupt)),
     };
-    let cutoffs = 2 + usize::from(id.tenant().is_some());
-    let mut largest = None;
+    let known = near.map(Replica::view);
+    let known = scopes(id).filter_map(|scope| known.as_ref()?.cutoff(scope).moment);
+    let mut largest = known.max();
+    // A record alone was asked for when the cutoffs were known.
+    let cutoffs = if values.len() == 0 && near.is_some() {
+        0
+    } else {
+        scopes(id).count()
+    };
     for _ in 0..cutoffs {
         let value = values.next().ok_or(StoreErrorKind::Corrupt);
         largest = largest.max(value.map_err(StoreError::new)?.as_number()?);

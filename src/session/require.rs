@@ -1,6 +1,6 @@
-//! Gates for those who are signed in, or may do something.
+//! Gates for those who are signed in, signed in lately, or may do something.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{
     HeaderValue, Method, StatusCode,
@@ -12,6 +12,7 @@ use tower_layer::Layer;
 
 use super::{handle::Session, login::User, ops::Ended};
 use crate::{
+    clock::millis,
     error::ConfigError,
     gate::{Entry, Gated, Step, Steps},
     refuse::{DefaultRefuse, Protocol, Rejection, RejectionKind},
@@ -50,6 +51,8 @@ type Predicate = dyn Fn(&View<'_>) -> bool + Send + Sync;
 #[derive(Clone, Default)]
 struct Demand {
     predicate: Option<Arc<Predicate>>,
+    /// How many milliseconds ago the login may have been.
+    max_age: Option<u64>,
     login_page: Option<HeaderValue>,
 }
 
@@ -79,17 +82,8 @@ impl RequireLoginLayer {
     ///
     /// If `location` cannot stand in a header.
     pub fn redirect_to(location: &str) -> Result<Self, ConfigError> {
-        let location = HeaderValue::from_str(location)
-            .ok()
-            .filter(|value| !value.is_empty());
-        let Some(location) = location else {
-            return Err(ConfigError::new(
-                "location",
-                "must be a URL or path of visible ASCII characters",
-            ));
-        };
         let mut layer = Self::new();
-        layer.demand.login_page = Some(location);
+        layer.demand.login_page = Some(page(location)?);
         Ok(layer)
     }
 }
@@ -122,11 +116,69 @@ impl RequireLayer {
         Self {
             demand: Demand {
                 predicate: Some(Arc::new(predicate)),
-                login_page: None,
+                ..Demand::default()
             },
             responder: DefaultRefuse::new(),
         }
     }
+}
+
+/// Lets signed-in users pass whose login on this device is recent: for what deserves the password once more, as changing
+/// it, paying, or showing keys.
+///
+/// Users whose login is older get 401 with the code `login_too_old`, visitors the 401 of [`RequireLoginLayer`]. A login with
+/// [`Session::login`] makes it recent; neither a renewal nor signing other devices out does. It belongs inside of
+/// [`SessionLayer`](super::SessionLayer). For access tokens there is `jwt::StepUpLayer` (RFC 9470).
+///
+/// The time of the login is the store's, that of the request this node's: clocks that differ make the age wrong by as much.
+/// A login that seems to lie in the future counts as new.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::session::RequireFreshLoginLayer;
+///
+/// let layer = RequireFreshLoginLayer::within(Duration::from_secs(5 * 60)).redirect_to("/confirm")?;
+/// # let _ = layer;
+/// # Ok::<_, portcullis::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct RequireFreshLoginLayer<R = DefaultRefuse> {
+    demand: Demand,
+    responder: R,
+}
+
+impl RequireFreshLoginLayer {
+    /// Requires a login that is at most this old.
+    #[must_use]
+    pub fn within(max_age: Duration) -> Self {
+        Self {
+            demand: Demand {
+                max_age: Some(millis(max_age)),
+                ..Demand::default()
+            },
+            responder: DefaultRefuse::new(),
+        }
+    }
+
+    /// Sends browsers that ask for a page to this one instead (303), visitors as well; everything else gets the 401.
+    ///
+    /// # Errors
+    ///
+    /// If `location` cannot stand in a header.
+    pub fn redirect_to(mut self, location: &str) -> Result<Self, ConfigError> {
+        self.demand.login_page = Some(page(location)?);
+        Ok(self)
+    }
+}
+
+fn page(location: &str) -> Result<HeaderValue, ConfigError> {
+    let value = HeaderValue::from_str(location).ok();
+    value.filter(|value| !value.is_empty()).ok_or_else(|| {
+        ConfigError::new(
+            "location",
+            "must be a URL or path of visible ASCII characters",
+        )
+    })
 }
 
 macro_rules! as_layer {
@@ -163,8 +215,9 @@ macro_rules! as_layer {
 
 as_layer!(RequireLoginLayer);
 as_layer!(RequireLayer);
+as_layer!(RequireFreshLoginLayer);
 
-/// Stands in front of a service behind a [`RequireLoginLayer`] or [`RequireLayer`].
+/// Stands in front of a service behind a [`RequireLoginLayer`], [`RequireFreshLoginLayer`] or [`RequireLayer`].
 #[derive(Clone)]
 pub struct RequireGate {
     demand: Demand,
@@ -209,6 +262,7 @@ impl Steps for RequireGate {
 enum Verdict {
     Pass,
     Visitor(Option<Ended>),
+    TooOld,
     Forbidden,
     Unknown(Rejection),
 }
@@ -226,21 +280,33 @@ fn known(session: &Session, demand: &Demand) -> Option<Verdict> {
     };
     Some(match (&user, &demand.predicate) {
         (None, _) => Verdict::Visitor(ended),
+        (Some(user), _) if !demand.is_recent(session, user) => Verdict::TooOld,
         (Some(user), Some(predicate)) if !predicate(&View { session, user }) => Verdict::Forbidden,
         (Some(_), _) => Verdict::Pass,
     })
 }
 
 impl Demand {
+    fn is_recent(&self, session: &Session, user: &User) -> bool {
+        let now = session.config().store.clock().now_millis();
+        let age = now.saturating_sub(user.login_ms);
+        self.max_age.is_none_or(|max_age| age <= max_age)
+    }
+
     fn entry(&self, head: request::Parts, verdict: Verdict) -> Entry<()> {
         match verdict {
             Verdict::Pass => Entry::Pass(head, ()),
             Verdict::Forbidden => Entry::Refuse(head, Rejection::new(RejectionKind::Forbidden)),
             Verdict::Unknown(rejection) => Entry::Refuse(head, rejection),
-            Verdict::Visitor(ended) => match &self.login_page {
-                Some(page) if wants_page(&head) => Entry::Answer(redirect(page)),
-                _ => Entry::Refuse(head, visitor(ended)),
-            },
+            Verdict::Visitor(ended) => self.to_login(head, visitor(ended)),
+            Verdict::TooOld => self.to_login(head, too_old()),
+        }
+    }
+
+    fn to_login(&self, head: request::Parts, rejection: Rejection) -> Entry<()> {
+        match &self.login_page {
+            Some(page) if wants_page(&head) => Entry::Answer(redirect(page)),
+            _ => Entry::Refuse(head, rejection),
         }
     }
 }
@@ -251,8 +317,15 @@ fn visitor(ended: Option<Ended>) -> Rejection {
     match ended {
         Some(Ended::Elsewhere) => rejection.code("signed_in_elsewhere"),
         Some(Ended::Revoked) => rejection.code("signed_out"),
+        Some(Ended::Moved) => rejection.code("login_again"),
         None => rejection,
     }
+}
+
+fn too_old() -> Rejection {
+    Rejection::new(RejectionKind::LoginRequired)
+        .code("login_too_old")
+        .detail("the user must sign in again for this request")
 }
 
 /// A browser on its way to a page, not a script or a gRPC client.

@@ -7,6 +7,7 @@
 //!   written then, and no cookie is set.
 
 use super::{
+    error::{SessionError, SessionErrorKind},
     id::SessionId,
     ops::{Changes, Ended, Loaded},
     record::Record,
@@ -76,10 +77,23 @@ impl State {
         matches!(self.known, Known::Unread)
     }
 
+    /// Whether this request has no session. One that was saved and has to be read again is none of these.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self.known, Known::Missing)
+    }
+
+    /// Whether changes can still be saved: a session that is to be made needs a response that carries its cookie.
+    pub(super) fn check_open(&self) -> Result<(), SessionError> {
+        if self.closed && self.is_missing() {
+            return Err(SessionError::new(SessionErrorKind::TooLate));
+        }
+        Ok(())
+    }
+
     /// Whether the changes so far make a session of nobody.
     #[cfg(feature = "csrf")]
     pub(super) fn will_be_made(&self) -> bool {
-        matches!(self.known, Known::Missing) && self.changes.sets_something()
+        self.is_missing() && self.changes.sets_something()
     }
 
     pub(super) fn record(&self) -> Option<&Record> {
@@ -94,6 +108,16 @@ impl State {
         if self.is_unread() && self.id.as_ref() == Some(id) {
             self.ended = loaded.ended;
             self.known = loaded.record.map_or(Known::Missing, Known::Loaded);
+        }
+    }
+
+    /// A load found a session that this request may not use, unless the session has moved on meanwhile. Where a login may
+    /// go on with it, the id stays for that.
+    pub(super) fn foreign(&mut self, id: &SessionId, goes_on: bool) {
+        if self.is_unread() && self.id.as_ref() == Some(id) {
+            self.known = Known::Missing;
+            self.ended = goes_on.then_some(Ended::Moved);
+            self.id = self.id.filter(|_| goes_on);
         }
     }
 

@@ -1,17 +1,18 @@
 //! The steps of a session that write: login, renewal, logout, save.
 
 use super::{
+    config::OnLimit,
     error::{SessionError, SessionErrorKind},
     handle::{Inner, LONGEST_NAME, SaveOutcome, Session, check_name, user_of},
     id::SessionId,
-    layer::OnLimit,
     login::{Login, User},
-    ops::{Changes, NewUser, Written, written},
+    ops::{Changes, Ended, NewUser, Written, written},
     record::Header,
     state::{Known, State},
 };
 use crate::{
     clock::millis,
+    device::Devices,
     secret::{encode, random_bytes},
     store::{Call, Tag},
     trace::event_info,
@@ -49,10 +50,10 @@ impl Session {
             most_devices: config.most_devices,
             evict: config.on_limit == OnLimit::EvictOldest,
         };
+        self.check_bound().await?;
         let (old, unsent) = self.0.start_write()?;
-        let call = config
-            .place(&new)
-            .login(old.as_ref(), &user, &unsent.changes);
+        let changes = self.0.bound(&unsent.changes);
+        let call = config.place(&new).login(old.as_ref(), &user, &changes);
         let Some(header) = self.write(call, &new, unsent).await? else {
             return Err(SessionError::new(SessionErrorKind::Gone));
         };
@@ -69,7 +70,12 @@ impl Session {
     ///
     /// When the store cannot confirm it, or the session ended meanwhile.
     pub async fn renew(&self) -> Result<(), SessionError> {
+        self.check_bound().await?;
         let was_there = self.0.state().record().is_some();
+        if self.0.state().ended == Some(Ended::Moved) {
+            // Only a login may go on with it: this would hand it to whoever has a copy of the cookie.
+            return Ok(());
+        }
         let (Some(old), unsent) = self.0.start_write()? else {
             return Ok(());
         };
@@ -82,6 +88,29 @@ impl Session {
         }
     }
 
+    /// Signs the user out on all other devices, and moves this session to a new id: for a changed password, or a button that
+    /// says so. Says how many devices there were. When this returns, sessions, refresh tokens and access tokens of the
+    /// others are refused everywhere; whoever had a copy of this session's cookie has nothing. Two trips.
+    ///
+    /// Access tokens that this device holds end as well; it gets new ones with its refresh token or session. It does not
+    /// make the login recent.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot confirm it, or nobody is signed in ([`Gone`](SessionErrorKind::Gone)). Trying again is safe.
+    pub async fn revoke_others(&self) -> Result<u64, SessionError> {
+        let nobody = || SessionError::new(SessionErrorKind::Gone);
+        let user = self.user().await?.ok_or_else(nobody)?;
+        // First, so that a copy of the old id cannot be the one that survives.
+        self.renew().await?;
+        let devices = Devices::new(&self.0.config.store);
+        let ended = devices.revoke_others(user.tenant(), user.id(), user.sid());
+        let ended = ended.await?;
+        // The moment of authentication has moved in the store: what this request knows of it is of before.
+        self.0.state().known = Known::Unread;
+        Ok(ended)
+    }
+
     /// Ends the session, in one trip: when this returns, no instance takes its id any more, and no request under way
     /// can bring it back. The response removes the cookie.
     ///
@@ -91,6 +120,7 @@ impl Session {
     ///
     /// When the store cannot confirm it; the client keeps its cookie then, and trying again is safe.
     pub async fn destroy(&self) -> Result<(), SessionError> {
+        self.check_bound().await?;
         let id = {
             let mut state = self.0.open_state()?;
             state.asked = true;
@@ -128,7 +158,7 @@ impl Session {
             if state.changes.is_empty() {
                 return Ok(SaveOutcome::Unchanged);
             }
-            let id = state.id.filter(|_| state.record().is_some());
+            let id = state.id.filter(|_| !state.is_missing());
             if id.is_none() && state.closed && !leaving {
                 return Err(SessionError::new(SessionErrorKind::TooLate));
             }

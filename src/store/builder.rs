@@ -214,6 +214,7 @@ impl StoreBuilder {
             access_token_life: self.access_token_life,
             #[cfg(not(any(test, feature = "test-util")))]
             clock: self.clock,
+            companion: std::sync::OnceLock::new(),
             #[cfg(any(test, feature = "test-util"))]
             clock: self.clock.skippable(),
             #[cfg(any(test, feature = "test-util"))]

@@ -10,7 +10,7 @@ use std::fmt;
 
 use crate::{
     error::ConfigError,
-    secret::{decode_exact, encode, sha256_of_parts},
+    secret::{decode_exact, encode_exact, sha256_of_parts},
 };
 
 /// The name of a key as the server sees it.
@@ -114,8 +114,13 @@ impl Tag {
 
     pub(crate) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
         let mut text = [0; Self::CHARS];
-        text.copy_from_slice(encode(bytes).as_bytes());
+        encode_exact(bytes, &mut text);
         Self(text)
+    }
+
+    /// A tag in the name of a key.
+    pub(crate) fn from_text(text: &[u8]) -> Option<Self> {
+        decode_exact::<{ Self::BYTES }>(text).map(|bytes| Self::from_bytes(&bytes))
     }
 
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {

@@ -114,6 +114,11 @@ impl Link {
         }
     }
 
+    /// For a connection of somebody else's own, in the protocol that has announcements.
+    pub(super) fn announcing_client(&self) -> Option<Client> {
+        self.0.clients.resp3.clone()
+    }
+
     /// Sends the calls in one trip. A trip of reads alone is sent once more when the connection broke under it.
     pub(super) async fn run(&self, calls: &[Call]) -> Result<Replies, StoreError> {
         match self.try_run(calls).await {

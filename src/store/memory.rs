@@ -132,8 +132,12 @@ impl Memory {
         self.entries.contains_key(key)
     }
 
+    /// `DEL`. An operation that has deleted something cannot be undone, so the rest of it gets its room, as in Redis: a
+    /// logout that could not write its denial would be half of one.
     pub(crate) fn delete(&mut self, key: &str) -> bool {
-        self.forget(key)
+        let was = self.forget(key);
+        self.granted |= was;
+        was
     }
 
     /// `GET`.

@@ -34,8 +34,9 @@ mod ride;
 mod tls;
 
 use std::{
+    any::Any,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -45,7 +46,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub(crate) use key::{Key, Namespace, Tag};
 pub(crate) use memory::{Memory, exists, mget};
 pub(crate) use operation::{Arg, Call, Fault, Operation, Value};
-pub(crate) use redis::Replies;
+pub(crate) use redis::{Replies, error_of};
 pub(crate) use ride::{Rider, Rides};
 
 #[cfg(any(test, feature = "test-util"))]
@@ -69,8 +70,21 @@ struct Shared {
     longest_credential: Duration,
     access_token_life: Duration,
     clock: Clock,
+    /// What a room above keeps beside the store; it knows the type, and its `Drop` ends what it started.
+    companion: OnceLock<Box<dyn Any + Send + Sync>>,
     #[cfg(any(test, feature = "test-util"))]
     pause: Mutex<Option<PausePoint>>,
+}
+
+/// Where another connection to the same store could go. Made once per replica, so its size does not matter.
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum Upstream {
+    /// Nowhere: all there is lies in this process.
+    Memory,
+    /// To the server, in the protocol that has announcements; `None` if the address rules that out.
+    Server(Option<::redis::Client>),
+    /// Only the maker of the store's connection knows.
+    Foreign,
 }
 
 /// Where the calls go. Cluster and Sentinel have their place here beside the single server.
@@ -164,6 +178,24 @@ impl Store {
     /// Whether two handles lead to the same store, so that their calls can travel together.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn upstream(&self) -> Upstream {
+        match &self.0.backend {
+            Backend::Link(link) => Upstream::Server(link.announcing_client()),
+            Backend::External(_) => Upstream::Foreign,
+            Backend::Memory(_) => Upstream::Memory,
+        }
+    }
+
+    /// What was left beside the store, if it is of this type.
+    pub(crate) fn companion<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.companion.get()?.downcast_ref()
+    }
+
+    /// Leaves something beside the store, once; false if something is there already.
+    pub(crate) fn set_companion(&self, companion: impl Any + Send + Sync) -> bool {
+        self.0.companion.set(Box::new(companion)).is_ok()
     }
 
     /// One call, one trip.

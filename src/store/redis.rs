@@ -167,7 +167,7 @@ fn convert(reply: redis::Value) -> Result<Value, StoreError> {
 }
 
 /// Sorts an error of the driver. The text of a server's error stays in the source chain, for logs.
-pub(super) fn error_of(error: &RedisError) -> StoreError {
+pub(crate) fn error_of(error: &RedisError) -> StoreError {
     let kind = match (error.kind(), error.code()) {
         (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
             StoreErrorKind::Denied

@@ -34,7 +34,7 @@ fn kid(secret: &[u8; 32]) -> String {
     secret[0].to_string()
 }
 
-fn issuer(clock: &Clock) -> Issuer {
+pub fn issuer(clock: &Clock) -> Issuer {
     issuer_of(ISS, SECRET, clock)
 }
 
@@ -45,7 +45,7 @@ fn issuer_of(iss: &str, secret: [u8; 32], clock: &Clock) -> Issuer {
     issuer.build().unwrap()
 }
 
-fn verify(clock: &Clock) -> JwtVerifyLayer<NoClaims> {
+pub fn verify(clock: &Clock) -> JwtVerifyLayer<NoClaims> {
     let key = |secret: [u8; 32]| {
         let key = JwtKey::secret(JwtAlgorithm::Hs256, secret).unwrap();
         let key = key.kid(kid(&secret)).unwrap();
@@ -61,7 +61,7 @@ fn verify(clock: &Clock) -> JwtVerifyLayer<NoClaims> {
         .unwrap()
 }
 
-fn app(layer: BlacklistLayerBuilder, clock: &Clock) -> App {
+pub fn app(layer: BlacklistLayerBuilder, clock: &Clock) -> App {
     let router = Router::new()
         .route(
             "/me",
@@ -74,17 +74,17 @@ fn app(layer: BlacklistLayerBuilder, clock: &Clock) -> App {
     App::of(router)
 }
 
-async fn get_with(app: &App, token: &str) -> Answer {
+pub async fn get_with(app: &App, token: &str) -> Answer {
     let request = Request::get("/me").header(header::AUTHORIZATION, format!("Bearer {token}"));
     app.call(request.body(Body::empty()).unwrap()).await
 }
 
-async fn status(app: &App, token: &str) -> u16 {
+pub async fn status(app: &App, token: &str) -> u16 {
     get_with(app, token).await.status.as_u16()
 }
 
 /// The token as the layer verified it.
-async fn verified(clock: &Clock, token: &str) -> VerifiedToken {
+pub async fn verified(clock: &Clock, token: &str) -> VerifiedToken {
     let service = tower::ServiceBuilder::new()
         .layer(verify(clock))
         .service_fn(async |r: Request<String>| {
@@ -105,7 +105,7 @@ async fn verified(clock: &Clock, token: &str) -> VerifiedToken {
         .clone()
 }
 
-fn grant() -> Grant {
+pub fn grant() -> Grant {
     Grant::user("alice").sid("device-1")
 }
 

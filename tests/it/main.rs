@@ -4,6 +4,8 @@
 
 // Tests name their invariants by failing; a panic with a line number is the report that is wanted here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Figures that a test measures are printed with it.
+#![allow(clippy::print_stdout)]
 // A binary has no outside: `pub` in here means "for the other modules of the tests".
 #![allow(unreachable_pub, missing_docs, missing_debug_implementations)]
 
@@ -12,6 +14,9 @@ mod auto_traits;
 mod blacklist;
 mod csrf;
 mod devices;
+mod endpoints;
+mod frameworks;
+mod grpc;
 mod house;
 mod jwt_attacks;
 mod jwt_budget;
@@ -21,9 +26,12 @@ mod jwt_layer;
 mod jwt_random;
 mod means;
 mod means_tests;
+mod near;
 mod processes;
 mod refresh;
 mod refusals;
+mod requirements;
+mod review;
 mod road;
 mod session;
 mod store;

@@ -66,7 +66,7 @@ async fn a_trip_whose_scripts_are_gone_is_carried_out_once() {
             replies[1].number().unwrap() < replies[4].number().unwrap(),
             "in their order"
         );
-        let read = |reply: &Value| loaded(reply.clone(), &id).unwrap().record.unwrap();
+        let read = |reply: &Value| loaded(reply.clone(), &id, None).unwrap().record.unwrap();
         assert_eq!(read(&replies[0]).header.rev, 1);
         let after = read(&store.run(place.read()).await.unwrap());
         assert_eq!(

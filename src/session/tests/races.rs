@@ -77,7 +77,7 @@ impl Nodes {
     }
 
     async fn load(&self, id: &SessionId) -> Option<Record> {
-        loaded(self.run(self.place(id).read()).await, id)
+        loaded(self.run(self.place(id).read()).await, id, None)
             .unwrap()
             .record
     }

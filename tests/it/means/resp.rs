@@ -42,7 +42,7 @@ impl Command {
     pub fn is_housekeeping(&self) -> bool {
         let second = self.text(1).to_ascii_uppercase();
         match self.name().as_str() {
-            "HELLO" | "AUTH" | "SELECT" | "PING" | "INFO" | "CONFIG" => true,
+            "HELLO" | "AUTH" | "SELECT" | "PING" | "TIME" | "INFO" | "CONFIG" => true,
             "CLIENT" => matches!(second.as_str(), "SETINFO" | "SETNAME" | "TRACKING" | "ID"),
             "SCRIPT" => second == "LOAD",
             _ => false,

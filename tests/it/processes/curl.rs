@@ -35,13 +35,19 @@ async fn run_printed_lines(example: Example) -> (Vec<String>, String) {
 }
 
 fn check((statuses, text): &(Vec<String>, String)) {
-    let expected = "200 401 200 200 200 200 200 204 200 401 303 204 200";
+    let expected = "200 401 200 200 200 200 200 403 200 204 200 401 303 204 200 \
+        303 200 200 200 200 204 401 400 200";
     assert_eq!(statuses.join(" "), expected, "{text}");
     for part in [
         r#"{"counter":1}"#,
         r#"{"user":"alice"}"#,
         r#"{"counter":2}"#,
         r#""value":"red"}"#,
+        r#""amount":10"#,
+        r#""current":true"#,
+        r#""sub":"alice""#,
+        r#"{"error":"invalid_grant"}"#,
+        r#"{"keys":[{"#,
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }

@@ -72,7 +72,9 @@ async fn the_absolute_timeout_ends_a_session_that_is_used_each_minute() {
         age_everything(&backend.store, MINUTE).await.unwrap();
         assert!(!browser.is_logged_in().await, "{}", backend.name);
         if let Some(server) = &backend.server {
-            assert!(server.keys("*").await.is_empty(), "the index ends with it");
+            let mut left = server.keys("*").await;
+            left.retain(|key| key != "portcullis:cutoff:latest");
+            assert!(left.is_empty(), "the index ends with it: {left:?}");
         }
     }
 }

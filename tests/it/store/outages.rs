@@ -104,8 +104,8 @@ impl Site {
             });
         }
         callers.join_all().await;
-        let kinds = kinds.lock().unwrap().clone();
-        kinds
+
+        kinds.lock().unwrap().clone()
     }
 
     /// An outage from its first moment to the last, and back.

@@ -1,0 +1,91 @@
+//! What a client asks for, and what the ready-made endpoints ask a rotation beside the public questions.
+
+use std::time::Duration;
+
+use super::{RefreshError, RefreshErrorKind, RefreshLogin, Rotation, ops, token::Token};
+use crate::store::Store;
+
+/// What a client asks for beside presenting its refresh token.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct RefreshRequest<'a> {
+    pub(super) client: &'a str,
+    pub(super) scope: &'a str,
+    pub(super) resource: &'a str,
+}
+
+impl<'a> RefreshRequest<'a> {
+    /// Of a service without clients, for all that was granted.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The client that presents it; it must be the one it was issued to.
+    pub fn client(mut self, client: &'a str) -> Self {
+        self.client = client;
+        self
+    }
+
+    /// Fewer scopes than were granted, for this access token (RFC 6749 §6).
+    pub fn scope(mut self, scope: &'a str) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// One of the resources that were granted (RFC 8707).
+    pub fn resource(mut self, resource: &'a str) -> Self {
+        self.resource = resource;
+        self
+    }
+}
+
+impl Rotation {
+    /// The client that a refresh token of this rotation was issued to, if its family exists.
+    pub(crate) async fn client_of(&self, presented: &str) -> Result<Option<String>, RefreshError> {
+        let inner = &*self.0;
+        let Some(token) = Token::parse(presented, &inner.keys) else {
+            return Ok(None);
+        };
+        let reply = inner.store.run(ops::client(&inner.store, &token)).await?;
+        Ok(ops::client_in(reply)?)
+    }
+
+    /// Whether a text is a token of ours, good or not.
+    pub(crate) fn made(&self, presented: &str) -> bool {
+        Token::parse(presented, &self.0.keys).is_some()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.0.settings.idle
+    }
+
+    pub(crate) fn now_millis(&self) -> u64 {
+        self.0.store.clock().now_millis()
+    }
+}
+
+impl RefreshRequest<'_> {
+    /// Whether a login that was never a family may be continued by this request: what the script asks of families.
+    pub(super) fn fits(&self, login: &RefreshLogin) -> Result<(), RefreshErrorKind> {
+        let within = |asked: &str, granted: &str| {
+            let granted: Vec<&str> = granted.split_ascii_whitespace().collect();
+            asked
+                .split_ascii_whitespace()
+                .all(|word| granted.contains(&word))
+        };
+        if self.client != login.client {
+            return Err(RefreshErrorKind::Client);
+        }
+        if !within(self.scope, &login.scope) {
+            return Err(RefreshErrorKind::Scope);
+        }
+        if !within(self.resource, &login.resource) {
+            return Err(RefreshErrorKind::Resource);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! What the gates and handles of one layer share, and the choices in it.
+
+use super::{
+    binding::Binding,
+    id::SessionId,
+    ops::{self, Life, Place},
+};
+use crate::{
+    cookie::CookieConfig,
+    keyring::MacKeys,
+    near,
+    recent::Recent,
+    store::{Call, Store},
+};
+
+/// What happens to a response whose changes found the session ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnGone {
+    /// The response of the handler passes, without a cookie; its extensions say
+    /// [`SaveOutcome::Gone`](super::SaveOutcome::Gone). The default.
+    #[default]
+    Pass,
+    /// The response is replaced by a 401.
+    Refuse,
+}
+
+/// What happens to a login on one device more than a user may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnLimit {
+    /// The device that signed in first is signed out; it can learn so from [`Session::ended`](super::Session::ended).
+    /// The default.
+    #[default]
+    EvictOldest,
+    /// The login is refused: 409.
+    Refuse,
+}
+
+/// What the gates and handles of one layer share.
+pub(super) struct Config {
+    pub(super) store: Store,
+    pub(super) keys: MacKeys,
+    pub(super) cookie: CookieConfig,
+    pub(super) life: Life,
+    pub(super) remembered: Life,
+    /// Milliseconds for which a recorded use stays fresh.
+    pub(super) touch_interval: u64,
+    pub(super) limit: u64,
+    pub(super) on_gone: OnGone,
+    /// 0 is any number.
+    pub(super) most_devices: u64,
+    pub(super) on_limit: OnLimit,
+    /// What logins are bound to, if anything.
+    pub(super) binding: Option<Binding>,
+    /// When the last recorded use of a session was, by this node's clock and from the store's own word.
+    pub(super) memo: Recent<20>,
+}
+
+impl Config {
+    pub(super) fn place<'a>(&'a self, id: &'a SessionId) -> Place<'a> {
+        Place::new(&self.store, id, self.limit)
+    }
+
+    pub(super) fn life(&self, remember: bool) -> Life {
+        if remember { self.remembered } else { self.life }
+    }
+
+    /// The cheapest question that still records the use when that is due.
+    pub(super) fn load_call(&self, id: &SessionId, now: u64) -> Call {
+        let never_due = self.life.idle.is_none() && self.remembered.idle.is_none();
+        if !never_due && !self.memo.is_fresh(&id.random(), now, self.touch_interval) {
+            return self.place(id).load(self.touch_interval);
+        }
+        match near::of(&self.store) {
+            Some(near) if ops::knows_cutoffs(&near.view(), id) => self.place(id).read_alone(),
+            Some(near) => {
+                near.fell_back();
+                self.place(id).read()
+            }
+            None => self.place(id).read(),
+        }
+    }
+}
