@@ -29,10 +29,6 @@ pub(super) struct State {
     /// The id that a session of nobody gets if one is made, where that was said ahead.
     pub(super) planned: Option<SessionId>,
     /// Whether this request made the session, for nobody.
-    #[cfg_attr(
-        not(feature = "csrf"),
-        expect(dead_code, reason = "read for CSRF tokens")
-    )]
     pub(super) made: bool,
 }
 
