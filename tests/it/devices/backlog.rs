@@ -1,7 +1,5 @@
 //! Nothing leaks when logins expire: whatever the index holds goes when it is next written, and with its last member.
 
-use std::time::{Duration, Instant};
-
 use portcullis::session::OnLimit;
 
 use crate::refresh::kit::{Bench, DAY, MINUTE, Settings, benches_with};
@@ -54,9 +52,7 @@ async fn a_hundred_thousand_expired_devices_leave_nothing_behind() {
     let server = bench.server.as_ref().unwrap();
     bench.one.sign_in("alice").await;
     let [zset, meta] = fill(&bench, 100_000).await;
-    let started = Instant::now();
     let second = bench.two.issue("alice").await;
-    println!("a login with a backlog of 100 000: {:?}", started.elapsed());
     let left: u64 = server.ask(&["ZCARD", &zset]).await;
     assert!(left > 2, "one write does not do all of it: {left}");
     assert_eq!(bench.one.sids("alice").await.len(), 2);
@@ -106,50 +102,38 @@ async fn an_index_that_nobody_asks_about_expires_by_itself() {
     }
 }
 
-/// Each write stays far from the deadline of the store, whatever there is to tidy up. No time is asserted: the call would
-/// fail at the deadline.
+/// Each call drops a bounded part of the backlog, and does what it is for all the same. (50 000 entries took the server
+/// about 30 ms; a store waits 250 ms by default.)
 ///
-/// Fails if: a write drops everything there is to drop.
+/// Fails if: a call drops everything there is to drop, or sees the expired.
 #[tokio::test]
-async fn a_write_with_a_huge_backlog_is_answered() {
+async fn a_call_drops_a_bounded_part_of_a_huge_backlog() {
+    const BACKLOG: u64 = 120_000;
+    const MOST: u64 = 50_000;
     let [_, bench] = benches_with(&Settings::default()).await;
     let seat = bench.one.sign_in("alice").await;
     let pair = bench.one.issue_for("alice", &seat).await.unwrap();
-    let mut slowest = Duration::ZERO;
     for what in [
         "list", "revoke", "rotate", "others", "login", "issue", "all",
     ] {
-        fill(&bench, 1_000_000).await;
-        let started = Instant::now();
+        let [zset, _] = fill(&bench, BACKLOG).await;
         match what {
-            "list" => drop(bench.one.devices.list("", "alice", None).await.unwrap()),
+            "list" => assert_eq!(bench.one.sids("alice").await.len(), 1),
             "revoke" => drop(bench.one.devices.revoke("", "alice", "x").await.unwrap()),
             "rotate" => drop(bench.one.rotate(pair.refresh()).await.unwrap()),
-            "others" => drop(
-                bench
+            "others" => {
+                let ended = bench
                     .one
                     .devices
                     .revoke_others("", "alice", &seat.sid)
-                    .await
-                    .unwrap(),
-            ),
+                    .await;
+                assert_eq!(ended.unwrap(), 0);
+            }
             "login" => drop(bench.one.sign_in("alice").await),
             "issue" => drop(bench.one.issue("alice").await),
-            _ => drop(bench.one.devices.revoke_all("", "alice").await.unwrap()),
+            _ => assert_eq!(bench.one.devices.revoke_all("", "alice").await.unwrap(), 3),
         }
-        println!(
-            "{what} with a backlog of 1 000 000: {:?}",
-            started.elapsed()
-        );
-        slowest = slowest.max(started.elapsed());
-        if what != "all" {
-            let keys = bench
-                .server
-                .as_ref()
-                .unwrap()
-                .keys("portcullis:devices:*")
-                .await;
-            assert_eq!(keys.len(), 2, "{what}");
-        }
+        let left: u64 = bench.server.as_ref().unwrap().ask(&["ZCARD", &zset]).await;
+        assert!(left >= BACKLOG - MOST, "{what}: {left}");
     }
 }

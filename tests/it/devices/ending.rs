@@ -284,6 +284,31 @@ async fn ending_a_device_does_not_shorten_an_earlier_denial() {
     }
 }
 
+/// R91: the cutoffs of "all" and of "others", and the latest moment, outlive everything that they end.
+///
+/// Fails if: they are kept for the life of a session, or of an access token.
+#[tokio::test]
+async fn a_cutoff_is_kept_as_long_as_anything_that_it_ends() {
+    let [_, bench] = benches().await;
+    let server = bench.server.as_ref().unwrap();
+    let seat = bench.one.sign_in("alice").await;
+    bench
+        .one
+        .devices
+        .revoke_others("", "alice", &seat.sid)
+        .await
+        .unwrap();
+    bench.one.devices.revoke_all("", "bob").await.unwrap();
+    bench.one.cutoffs.everyone().await.unwrap();
+    bench.one.cutoffs.tenant("acme").await.unwrap();
+    let keys = server.keys("portcullis:cutoff*").await;
+    assert_eq!(keys.len(), 5, "{keys:?}");
+    for key in keys {
+        let left: u64 = server.ask(&["PTTL", &key]).await;
+        assert!(left > 90 * DAY - MINUTE, "{key}: {left}");
+    }
+}
+
 /// The budget: each of them is one trip, whatever there is to end.
 ///
 /// Fails if: anything is read first, or ended by a command of its own.

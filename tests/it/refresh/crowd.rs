@@ -8,10 +8,10 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
-use portcullis::{Clock, Store, refresh::RefreshErrorKind};
+use portcullis::{Clock, refresh::RefreshErrorKind};
 use tokio::task::JoinSet;
 
-use super::kit::{Node, Settings, benches_with};
+use super::kit::{Node, Settings, benches_with, connect};
 use crate::means::{
     ROLE,
     http::Client,
@@ -72,9 +72,7 @@ async fn serves_when_told_to() {
         Ok("three") => Settings::rotating(|builder| builder.max_devices(3)),
         _ => return,
     };
-    let store = Store::connect(&std::env::var("REFRESH_REDIS").unwrap())
-        .await
-        .unwrap();
+    let store = connect(&std::env::var("REFRESH_REDIS").unwrap()).await;
     let router = Router::new()
         .route("/", get(async || ""))
         .route("/rotate", post(rotate))

@@ -165,7 +165,7 @@ impl Busy {
     }
 }
 
-/// None of the strings, alone or put together as parts of a token, is accepted as anything.
+/// R101: none of the strings, alone or put together as parts of a token, is accepted as anything.
 ///
 /// Fails if: an id, a secret, a successor or a tag is stored as it is; families are named by what is presented.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -267,7 +267,7 @@ async fn still_works(busy: &Busy) {
     assert_eq!(transfer(&busy.csrf.0, &busy.csrf.1).await, 200);
 }
 
-/// The file that a backup takes: none of the parts of what was handed out is in it, encoded or decoded.
+/// R101, R121: the file that a backup takes: none of the parts of what was handed out is in it, encoded or decoded.
 ///
 /// Fails if: as above.
 #[tokio::test]

@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use portcullis::{
-    Store,
-    refresh::{RefreshErrorKind, RefreshLogin, RotationBuilder},
-};
+use portcullis::refresh::{RefreshErrorKind, RefreshLogin, RotationBuilder};
 
-use super::kit::{Bench, Events, Node, Settings, proxied};
+use super::kit::{Bench, Events, Node, Settings, connect, proxied};
 use crate::means::{proxy::Command, wait};
 
 /// The rotation of this token, as the server sees it.
@@ -67,7 +64,7 @@ async fn a_client_that_lost_the_answer_retries_at_another_process_after_a_restar
     drop(lost);
     let url = bench.server().url();
     drop((bench.one, bench.two));
-    let store = Store::connect(&url).await.unwrap();
+    let store = connect(&url).await;
     let node = Node::new(&store, &bench.clock, &Settings::default());
     let again = node.rotate(first.refresh()).await.unwrap();
     assert_eq!((again.refresh(), again.sid()), (&*text, &*sid));

@@ -7,12 +7,14 @@ use portcullis::{
     refresh::{RefreshErrorKind, RefreshLogin, RefreshRequest, Rotation},
 };
 
-use super::kit::{Bench, DAY, MINUTE, Node, SECOND, Settings, benches, benches_with, proxied};
+use super::kit::{
+    Bench, DAY, MINUTE, Node, SECOND, Settings, benches, benches_with, connect, proxied,
+};
 
 /// The same service after a restart: nothing is left but the store and the secret.
 async fn restarted(bench: &Bench) -> Node {
     let store = match &bench.server {
-        Some(server) => portcullis::Store::connect(&server.url()).await.unwrap(),
+        Some(server) => connect(&server.url()).await,
         None => bench.two.store.clone(),
     };
     Node::new(&store, &bench.clock, &Settings::default())
@@ -348,7 +350,7 @@ fn ended(outcome: Result<portcullis::refresh::TokenPair, RefreshErrorKind>) -> b
 
 /// R97: idle counts from the last rotation; one millisecond before the limit, and exactly at it.
 ///
-/// Fails if: the idle limit is `>`, or a rotation does not move the expiry.
+/// Fails if: a rotation does not move the expiry of the family, or moves it wrongly.
 #[tokio::test]
 async fn the_idle_timeout_ends_a_family_exactly() {
     let settings = Settings::rotating(|builder| builder.idle_timeout(Duration::from_secs(3_600)));
