@@ -33,3 +33,15 @@ pub(crate) const HASH_CHARS: usize = 43;
 
 /// What begins with this byte under a session's key is no record but the mark of one that was ended, and why.
 pub(crate) const ENDED: u8 = b'!';
+
+/// Longer texts about a device are cut: they come from clients.
+const LONGEST_TEXT: usize = 256;
+
+/// A text about a device, cut to 256 bytes at the border of a character.
+pub(crate) fn cut(mut text: String) -> String {
+    let end = (0..=LONGEST_TEXT.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
+    text
+}

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::device::cut;
+
 /// What an application says about a login for which it wants tokens.
 ///
 /// ```
@@ -23,9 +25,6 @@ pub struct RefreshLogin {
     pub(super) login_ms: u64,
     device: [Option<String>; 3],
 }
-
-/// Longer texts about a device are cut: they come from clients.
-const LONGEST_TEXT: usize = 256;
 
 impl RefreshLogin {
     /// A login of this user, now.
@@ -112,14 +111,6 @@ impl RefreshLogin {
         let known = names.filter_map(|(name, text)| Some((name.to_owned(), text.clone()?.into())));
         serde_json::Value::Object(known.collect()).to_string()
     }
-}
-
-fn cut(mut text: String) -> String {
-    let end = (0..=LONGEST_TEXT.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at));
-    text.truncate(end.unwrap_or(0));
-    text
 }
 
 // The user is personal data.

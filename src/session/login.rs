@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::device::cut;
+
 /// What a handler says about a login, once it has checked the credentials.
 ///
 /// ```
@@ -28,9 +30,6 @@ pub(super) struct Device {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ua: Option<String>,
 }
-
-/// Longer texts about a device are cut: they come from clients.
-const LONGEST_TEXT: usize = 256;
 
 impl Login {
     /// A login of this user: the identifier by which the application knows the account, at most 256 bytes. Take one
@@ -75,16 +74,6 @@ impl Login {
         self.device.ua = Some(cut(user_agent.into()));
         self
     }
-}
-
-fn cut(mut text: String) -> String {
-    if text.len() > LONGEST_TEXT {
-        let end = (0..=LONGEST_TEXT)
-            .rev()
-            .find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-    }
-    text
 }
 
 // The user is personal data.
