@@ -78,6 +78,7 @@ mod bound;
 mod cutoffs;
 mod handle;
 mod heal;
+mod held;
 mod keeper;
 mod lease;
 mod line;
@@ -87,17 +88,25 @@ mod own;
 mod part_tests;
 mod replica;
 mod set;
+mod shelf;
 #[cfg(test)]
 mod tests;
 
 pub use handle::{Near, NearBuilder, NearState, NearStatus};
 
+pub(crate) use held::Held;
 pub(crate) use names::{List, Scope};
 pub(crate) use replica::{Replica, View};
+pub(crate) use shelf::HeldName;
 
 use crate::store::Store;
 
 /// The replica of a store, where it has one that is not the store itself.
 pub(crate) fn of(store: &Store) -> Option<&Replica> {
     store.companion::<Near>().and_then(Near::replica)
+}
+
+/// The session records that this node holds, where that is turned on.
+pub(crate) fn held(store: &Store) -> Option<&Held> {
+    store.companion::<Near>().and_then(Near::held)
 }

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod scale;
+mod sessions;
 
 use std::time::{Duration, Instant};
 
