@@ -229,3 +229,38 @@ fn millis_of(parts: &[Value]) -> Option<i64> {
     };
     Some(number(seconds)? * 1_000 + number(micros)? / 1_000 + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails if: what is held counts after the connection was lost, before anything was proved on it, or after the bound.
+    #[tokio::test]
+    async fn what_is_held_counts_while_the_lease_does() {
+        let clock = Clock::system();
+        let held = Held::new(16, Duration::from_millis(500), clock.clone());
+        let (name, record) = ([b'a'; 43], Bytes::from_static(b"1..."));
+        let connect = |proved| {
+            let number = held.lease.begin();
+            held.shelf.follow(number);
+            assert!(held.lease.announces(number));
+            held.lease.after_load(number, held.lease.before_load());
+            let reading = held.shelf.begin(name, number).unwrap();
+            assert!(reading.read(&record));
+            if proved {
+                held.lease.proved(number, held.lease.stamp());
+            }
+            number
+        };
+        connect(false);
+        assert!(held.get(&name).is_none(), "nothing is proved");
+        let number = connect(true);
+        assert!(held.get(&name).is_some());
+        clock.skip(Duration::from_secs(1));
+        assert!(held.get(&name).is_none(), "too long ago");
+        held.lease.proved(number, held.lease.stamp());
+        assert!(held.get(&name).is_some());
+        held.lease.lost(number);
+        assert!(held.get(&name).is_none(), "lost");
+    }
+}

@@ -219,3 +219,29 @@ async fn a_write_never_trusts_what_is_held() {
     let at_b = at_a.copy_at(&app_b);
     assert_eq!(at_b.get("/get/theme").await.text, "dark");
 }
+
+/// A node reads its own writes, also when the server's announcement of them is late.
+///
+/// Fails if: what is held is left to the announcement.
+#[tokio::test]
+async fn own_writes_are_seen_before_they_are_announced() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.port());
+    let (a, app) = node(&proxy.url()).await;
+    let (writer, other) = (Browser::new(&app), Browser::new(&app));
+    writer.post("/login/alice").await;
+    writer.post("/set/theme/dark").await;
+    other.post("/login/bob").await;
+    hold(&a, &writer, "theme").await;
+    // The other's answer is held up, and whatever comes behind it on the connection that tracks.
+    let paused = proxy.pause_reply(reads_of_sessions);
+    let late = {
+        let other = other.clone();
+        tokio::spawn(async move { other.get("/me").await.text })
+    };
+    paused.reached().await;
+    writer.post("/set/theme/light").await;
+    assert_eq!(writer.get("/get/theme").await.text, "light");
+    paused.resume();
+    assert_eq!(late.await.unwrap(), "bob", "by the store, after a moment");
+}
