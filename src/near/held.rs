@@ -237,7 +237,7 @@ mod tests {
     /// Fails if: what is held counts after the connection was lost, before anything was proved on it, or after the bound.
     #[tokio::test]
     async fn what_is_held_counts_while_the_lease_does() {
-        let clock = Clock::system();
+        let clock = Clock::system().skippable();
         let held = Held::new(16, Duration::from_millis(500), clock.clone());
         let (name, record) = ([b'a'; 43], Bytes::from_static(b"1..."));
         let connect = |proved| {
