@@ -3,6 +3,7 @@
 mod chaos;
 mod scale;
 mod sessions;
+mod watcher;
 
 use std::time::{Duration, Instant};
 
