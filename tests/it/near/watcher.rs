@@ -21,7 +21,7 @@ pub(super) enum Watcher {
     Here(Arc<Node>),
     Elsewhere {
         line: Mutex<BufReader<TcpStream>>,
-        process: Running,
+        process: Box<Running>,
     },
 }
 
@@ -46,7 +46,7 @@ impl Watcher {
         line.set_nodelay(true).unwrap();
         Self::Elsewhere {
             line: Mutex::new(BufReader::new(line)),
-            process,
+            process: Box::new(process),
         }
     }
 
