@@ -55,7 +55,8 @@ impl Grant {
         self
     }
 
-    /// The session that the token belongs to: revoking it revokes the token.
+    /// The session that the token belongs to: revoking it revokes the token. Such a token may live no longer than the
+    /// store's [`access_token_life`](crate::store::StoreBuilder::access_token_life), or the blacklist refuses it.
     pub fn sid(mut self, sid: impl Into<Box<str>>) -> Self {
         self.sid = Some(sid.into());
         self

@@ -161,6 +161,12 @@ impl Store {
         self.0.longest_credential
     }
 
+    /// The longest life of an access token that names a login.
+    #[cfg(feature = "blacklist")]
+    pub(crate) fn longest_access_token(&self) -> Duration {
+        self.0.access_token_life
+    }
+
     /// How long a login's access tokens are denied after it ended, leeway included; zero if there are none.
     pub(crate) fn access_token_life(&self) -> Duration {
         const LEEWAY: Duration = Duration::from_secs(61);
