@@ -198,6 +198,7 @@ pub(super) struct Owner {
     pub(super) user: String,
     pub(super) client: String,
     pub(super) scope: String,
+    pub(super) resource: String,
 }
 
 pub(super) fn rotated(reply: Value) -> Result<Rotated, StoreError> {
@@ -250,7 +251,20 @@ pub(super) fn client_in(reply: Value) -> Result<Option<String>, StoreError> {
 }
 
 fn owner(words: &[String]) -> Result<Owner, StoreError> {
-    let [_, _, _, auth, ends, tenant, user, client, scope, _, login] = words else {
+    let [
+        _,
+        _,
+        _,
+        auth,
+        ends,
+        tenant,
+        user,
+        client,
+        scope,
+        resource,
+        login,
+    ] = words
+    else {
         return Err(corrupt());
     };
     Ok(Owner {
@@ -261,6 +275,7 @@ fn owner(words: &[String]) -> Result<Owner, StoreError> {
         user: user.clone(),
         client: client.clone(),
         scope: scope.clone(),
+        resource: resource.clone(),
     })
 }
 

@@ -22,7 +22,7 @@ const OWN: (&str, u8) = ("https://id.example", 7);
 const OTHER: (&str, u8) = ("https://other.example", 9);
 
 /// A token of one of the two issuers that `blacklist::verify` trusts, with exactly these claims beside the usual ones.
-fn signed((iss, secret): (&str, u8), claims: Value) -> String {
+fn signed((iss, secret): (&str, u8), claims: &Value) -> String {
     let mut all = json!({ "iss": iss, "aud": "api", "sub": "alice" });
     let all_members = all.as_object_mut().unwrap();
     all_members.extend(claims.as_object().unwrap().clone());
@@ -57,7 +57,7 @@ async fn r90_a_token_of_a_clock_that_runs_ahead_does_not_outlive_a_cutoff() {
                 if let Some(auth_ms) = auth_ms {
                     claims["auth_ms"] = auth_ms.into();
                 }
-                signed(whose, claims)
+                signed(whose, &claims)
             };
             for (iat, auth_ms, expected) in [
                 (second - 1, None, 401),
@@ -96,7 +96,7 @@ async fn a_logout_at_one_issuer_is_none_at_another() {
         for (sid, ended) in [("one", OWN), ("two", OTHER)] {
             let tokens = [OWN, OTHER].map(|whose| {
                 let claims = json!({ "sid": sid, "iat": second, "exp": second + 300 });
-                (whose, signed(whose, claims))
+                (whose, signed(whose, &claims))
             });
             match ended {
                 OWN => blacklist.revoke_session(sid).await.unwrap(),
@@ -181,7 +181,7 @@ async fn a_token_that_would_outlive_its_logout_is_refused() {
                 200,
             ),
         ] {
-            let token = signed(whose, claims.clone());
+            let token = signed(whose, &claims);
             let name = backend.name;
             assert_eq!(
                 status(&app, &token).await,

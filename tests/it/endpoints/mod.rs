@@ -94,6 +94,8 @@ impl Bench {
         let layer = JwtVerifyLayer::<NoClaims>::new(keys.verification_keys())
             .issuer("https://id.example")
             .audience("api")
+            .audience("https://a.example")
+            .audience("https://b.example")
             .clock(clock.clone())
             .build()
             .unwrap();
