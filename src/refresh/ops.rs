@@ -25,7 +25,7 @@ static CLIENT: Operation = Operation::command("refresh.client", "HGET", twins::f
 
 pub(super) const ALL: [&Operation; 2] = [&ISSUE, &ROTATE];
 
-fn cutoffs(store: &Store, family: &Family) -> Vec<Key> {
+pub(super) fn cutoffs(store: &Store, family: &Family) -> Vec<Key> {
     let namespace = store.namespace();
     let mut keys = vec![
         cutoff::user_key(namespace, &family.tag()),
@@ -39,7 +39,7 @@ fn cutoffs(store: &Store, family: &Family) -> Vec<Key> {
     keys
 }
 
-fn family_keys(store: &Store, family: &Family) -> Vec<Key> {
+pub(super) fn family_keys(store: &Store, family: &Family) -> Vec<Key> {
     let tag = family.tag();
     let [zset, hash] = device::keys(store.namespace(), &tag);
     vec![
@@ -279,7 +279,7 @@ fn owner(words: &[String]) -> Result<Owner, StoreError> {
     })
 }
 
-fn words(reply: Value) -> Result<Vec<String>, StoreError> {
+pub(super) fn words(reply: Value) -> Result<Vec<String>, StoreError> {
     let word = |value| match value {
         Value::Bytes(bytes) => String::from_utf8(bytes).map_err(|_| corrupt()),
         _ => Err(corrupt()),
@@ -287,11 +287,11 @@ fn words(reply: Value) -> Result<Vec<String>, StoreError> {
     reply.into_list()?.into_iter().map(word).collect()
 }
 
-fn number(word: Option<String>) -> Result<u64, StoreError> {
+pub(super) fn number(word: Option<String>) -> Result<u64, StoreError> {
     word.and_then(|word| word.parse().ok()).ok_or_else(corrupt)
 }
 
-fn corrupt() -> StoreError {
+pub(super) fn corrupt() -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt)
 }
 
