@@ -18,6 +18,7 @@
 //! # Ok(()) }
 //! ```
 
+mod attempts;
 mod builder;
 mod check;
 mod error;
