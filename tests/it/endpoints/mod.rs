@@ -8,6 +8,7 @@ mod fresh;
 mod introspect;
 mod introspect_refresh;
 mod jwks;
+mod readme;
 mod refresh;
 mod revoke;
 mod strip;
