@@ -147,14 +147,11 @@ impl<'a> Place<'a> {
     }
 
     /// User, everyone, and the tenant if there is one.
-    fn cutoffs(&self) -> Vec<Key> {
-        let mut keys = vec![self.user_cutoff(), cutoff::global_key(self.namespace)];
-        keys.extend(
-            self.id
-                .tenant()
-                .map(|tenant| cutoff::tenant_key(self.namespace, &tenant)),
-        );
-        keys
+    fn cutoffs(&self) -> impl Iterator<Item = Key> {
+        let common = [self.user_cutoff(), cutoff::global_key(self.namespace)];
+        let tenant = self.id.tenant();
+        let tenant = tenant.map(|tenant| cutoff::tenant_key(self.namespace, &tenant));
+        common.into_iter().chain(tenant)
     }
 
     /// The record alone, for when this node knows the cutoffs.
@@ -164,14 +161,16 @@ impl<'a> Place<'a> {
 
     /// A plain read, for when a recorded use is known to be fresh.
     pub(super) fn read(&self) -> Call {
-        let mut keys = vec![self.key()];
+        let mut keys = Vec::with_capacity(4);
+        keys.push(self.key());
         keys.extend(self.cutoffs());
         Call::new(&READ, keys, Vec::new())
     }
 
     /// A read that records the use if the last recorded one is at least `fresh` milliseconds ago.
     pub(super) fn load(&self, fresh: u64) -> Call {
-        let mut keys = vec![self.key()];
+        let mut keys = Vec::with_capacity(6);
+        keys.push(self.key());
         keys.extend(self.devices());
         keys.extend(self.cutoffs());
         Call::new(&LOAD, keys, vec![fresh.into()])
@@ -191,7 +190,7 @@ impl<'a> Place<'a> {
     pub(super) fn create(&self, life: &Life, changes: &Changes) -> Call {
         let mut args = vec![
             self.limit.into(),
-            self.id.hash()[..super::record::CHECK].to_owned().into(),
+            self.id.check().to_vec().into(),
             life.idle_ms().into(),
             millis(life.absolute).into(),
             life.flag().into(),
@@ -319,7 +318,7 @@ pub(super) fn loaded(
             Some(&MOVED) => (None, None),
             Some(&ENDED) if raw.ends_with(b"elsewhere") => (None, Some(Ended::Elsewhere)),
             Some(&ENDED) => (None, Some(Ended::Revoked)),
-            _ => (Some(Record::of(raw, &id.hash())?), None),
+            _ => (Some(Record::of(raw, id.check())?), None),
         },
         Some(Value::Nil) => (None, None),
         _ => return Err(StoreError::new(StoreErrorKind::Corrupt)),
@@ -368,7 +367,7 @@ pub(super) enum Written {
 /// Reads the reply to a call that writes a whole record.
 pub(super) fn written(reply: Value, id: &SessionId) -> Result<Written, StoreError> {
     match reply {
-        Value::Bytes(raw) => Record::of(raw, &id.hash()).map(Written::Done),
+        Value::Bytes(raw) => Record::of(raw, id.check()).map(Written::Done),
         Value::Nil => Ok(Written::Gone),
         Value::Int(2) => Ok(Written::TooLarge),
         Value::Int(3) => Ok(Written::TooMany),

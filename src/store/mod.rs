@@ -23,6 +23,7 @@ mod builder;
 mod check;
 mod error;
 mod external;
+mod gather;
 #[cfg(any(test, feature = "test-util"))]
 mod inspect;
 mod key;
@@ -60,7 +61,8 @@ use crate::clock::Clock;
 /// One cheap-to-clone handle on the store that all layers share.
 ///
 /// Make one per process and hand clones to the layers: they then use one connection, over which the commands of
-/// concurrent requests travel together.
+/// concurrent requests travel together: under load they are gathered into few writes. At most 4096 calls wait for that;
+/// more are refused at once as [`StoreErrorKind::Unavailable`], and nothing of them is sent.
 #[derive(Clone)]
 pub struct Store(Arc<Shared>);
 
