@@ -3,6 +3,7 @@
 pub mod alloc;
 pub mod client;
 pub mod cpu;
+pub mod in_process;
 pub mod ours;
 pub mod peers;
 pub mod redis_server;
