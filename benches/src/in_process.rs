@@ -18,7 +18,7 @@ use portcullis::{
 use tokio::runtime::Runtime;
 use tower::{Layer, Service, service_fn};
 
-use crate::ours::{AUDIENCE, ISSUER, rsa_key};
+use crate::ours::{AUDIENCE, DEADLINE, ISSUER, rsa_key};
 
 /// Where sessions and revocations are kept.
 pub enum Where {
@@ -43,7 +43,8 @@ impl Where {
         let (Self::Redis(url) | Self::Near(url)) = self else {
             return Store::memory();
         };
-        let store = Store::connect(url).await.expect("Redis");
+        let store = Store::builder().deadline(DEADLINE).connect(url).await;
+        let store = store.expect("Redis");
         if let Self::Near(_) = self {
             let near = store.near().max_staleness(Duration::from_millis(500));
             assert!(near.start().expect("a replica").ready().await);

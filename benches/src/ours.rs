@@ -26,6 +26,9 @@ use crate::serve::{CLIENTS, FIELDS, OK, Row, SAME_ORIGIN, bearer, cookie, login}
 pub const ISSUER: &str = "https://id.example";
 pub const AUDIENCE: &str = "api";
 
+/// So long that a machine which does other things for a moment is not taken for an outage: every answer has to be 200.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+
 /// A new key of 2048 bits for RS256.
 pub fn rsa_key() -> SigningKey {
     let key = KeyPair::generate(KeySize::Rsa2048).expect("randomness");
@@ -43,7 +46,8 @@ struct Parts {
 
 impl Parts {
     async fn new(redis: &str, near: bool) -> Self {
-        let store = Store::connect(redis).await.expect("Redis");
+        let store = Store::builder().deadline(DEADLINE).connect(redis).await;
+        let store = store.expect("Redis");
         if near {
             let near = store.near().max_staleness(Duration::from_millis(500));
             assert!(near.start().expect("a replica").ready().await);

@@ -16,7 +16,7 @@ use portcullis::{
 };
 use portcullis_benches::{
     alloc,
-    in_process::{answer, read_count, request, sign_in},
+    in_process::{Where, answer, read_count, request, sign_in},
     ours::{AUDIENCE, ISSUER, rsa_key},
     redis_server::RedisServer,
 };
@@ -125,7 +125,7 @@ async fn read_time(sessions: &SessionLayer, cookie: &str, calls: usize) -> f64 {
 /// A session of ten fields of 48 bytes, its user signed in, among `count` others.
 async fn sessions(count: usize) -> Value {
     let redis = RedisServer::start().await;
-    let store = Store::connect(&redis.url()).await.expect("Redis");
+    let store = Where::Redis(redis.url()).store().await;
     let own = layer(&store);
     let (cookie, _) = sign_in(&own, "alice", 10).await;
     let session = copies(&redis, "portcullis:session:*", count).await;
@@ -151,7 +151,7 @@ async fn sessions(count: usize) -> Value {
 /// One user who is signed in on `count` devices.
 async fn devices_of_one_user(count: usize) -> Value {
     let redis = RedisServer::start().await;
-    let store = Store::connect(&redis.url()).await.expect("Redis");
+    let store = Where::Redis(redis.url()).store().await;
     let own = layer(&store);
     let mut login = Vec::new();
     for _ in 0..count {
@@ -191,7 +191,7 @@ async fn revocations(count: usize) -> Value {
         let () = redis.ask(&["EVAL", fill, "0", &from, &to, LIFE_MS]).await;
     }
     let in_redis = (used(&redis).await - before) as f64 / count as f64;
-    let store = Store::connect(&redis.url()).await.expect("Redis");
+    let store = Where::Redis(redis.url()).store().await;
     let strict = check_time(&store, 2_000).await;
 
     let (before, started) = (alloc::live(), Instant::now());

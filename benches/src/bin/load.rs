@@ -217,9 +217,9 @@ fn main() {
     } else {
         Plan {
             rounds: 5,
-            warm_up: millis(300),
-            window: millis(1500),
-            bare_window: millis(1000),
+            warm_up: millis(250),
+            window: millis(1200),
+            bare_window: millis(800),
             counted: 5000,
         }
     };
