@@ -31,7 +31,7 @@ type Sessions = SessionManagerLayer<RedisStore<Pool>>;
 async fn sessions(redis: &str) -> Sessions {
     let config = Config::from_url(redis).expect("an address");
     let pool = Pool::new(config, None, None, None, 6).expect("a pool");
-    let _ = pool.connect();
+    let _connecting = pool.connect();
     pool.wait_for_connect().await.expect("Redis");
     SessionManagerLayer::new(RedisStore::new(pool)).with_secure(false)
 }
