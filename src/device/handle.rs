@@ -7,7 +7,7 @@ use crate::{
     clock::millis,
     cutoff,
     near::{self, List, Scope},
-    store::{Call, Operation, Store, StoreError, StoreErrorKind, Tag, Value},
+    store::{Call, Operation, Store, StoreError, Tag, Value, corrupt},
     trace::event_info,
 };
 
@@ -162,7 +162,7 @@ impl Devices {
         Ok(reply)
     }
 
-    fn call(&self, tag: &Tag, tenant: &str, what: &'static str, sid: &str) -> Call {
+    pub(crate) fn call(&self, tag: &Tag, tenant: &str, what: &'static str, sid: &str) -> Call {
         let namespace = self.store.namespace();
         let [zset, hash] = keys(namespace, tag);
         let mut keys = vec![
@@ -181,10 +181,6 @@ impl Devices {
         Names::new(&self.store, tag).append_to(&mut args);
         Call::new(&DEVICES, keys, args)
     }
-}
-
-fn corrupt() -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt)
 }
 
 fn device(entry: Value, current: Option<&str>) -> Result<Device, StoreError> {

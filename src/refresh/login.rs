@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::device::cut;
+use crate::{cutoff::AuthStart, device::cut};
 
 /// What an application says about a login for which it wants tokens.
 ///
@@ -23,6 +23,7 @@ pub struct RefreshLogin {
     pub(super) sid: Option<String>,
     pub(super) auth_ms: u64,
     pub(super) login_ms: u64,
+    pub(super) started: Option<AuthStart>,
     device: [Option<String>; 3],
 }
 
@@ -38,6 +39,7 @@ impl RefreshLogin {
             sid: None,
             auth_ms: 0,
             login_ms: 0,
+            started: None,
             device: [None, None, None],
         }
     }
@@ -78,6 +80,15 @@ impl RefreshLogin {
     /// Of a session it is [`User::login_ms`](crate::session::User::login_ms).
     pub fn signed_in_at(mut self, login_ms: u64) -> Self {
         self.login_ms = login_ms;
+        self
+    }
+
+    /// When the authentication began, taken with [`Rotation::auth_start`](super::Rotation::auth_start) before the credentials
+    /// were looked up: if everything of the user was ended since, this login is refused
+    /// ([`Outdated`](super::RefreshErrorKind::Outdated)) and nothing is written. Without it, a password that was still being
+    /// checked while it was changed signs in.
+    pub fn not_before(mut self, began: AuthStart) -> Self {
+        self.started = Some(began);
         self
     }
 

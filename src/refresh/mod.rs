@@ -44,6 +44,8 @@ mod builder;
 mod error;
 mod login;
 mod ops;
+#[cfg(test)]
+pub(crate) mod probe;
 mod rotation;
 mod token;
 mod twins;

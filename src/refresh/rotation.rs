@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     clock::millis,
+    cutoff::AuthStart,
     device::Devices,
     error::ConfigError,
     jwt::{Grant, Issuer, MintedToken},
@@ -105,7 +106,8 @@ impl Rotation {
     ///
     /// # Errors
     ///
-    /// When the store cannot confirm it, the session ended meanwhile, or there are too many devices.
+    /// When the store cannot confirm it, the session ended meanwhile, there are too many devices, or a cutoff came after
+    /// [`RefreshLogin::not_before`].
     pub async fn issue(&self, login: &RefreshLogin) -> Result<TokenPair, RefreshError> {
         self.issue_narrowed(login, "").await
     }
@@ -140,8 +142,9 @@ impl Rotation {
             login_ms: login.login_ms,
             about: &login.about(),
             joins: login.sid.is_some(),
+            started_ms: login.started.map_or(0, AuthStart::millis),
             ahead_kept: millis(inner.store.longest_credential()),
-            most_devices: inner.settings.most_devices.unwrap_or(0).into(),
+            most_devices: inner.settings.most_devices.into(),
             evict: inner.settings.evict,
         };
         let reply = inner
@@ -166,9 +169,25 @@ impl Rotation {
                 };
                 inner.pair(&token, key_id, &of, scope)
             }
+            Issued::Outdated => {
+                event_warn!(
+                    event = "refresh.outdated",
+                    "a cutoff came while a login was under way: it was refused"
+                );
+                Err(RefreshError::new(RefreshErrorKind::Outdated))
+            }
             Issued::Cut => Err(RefreshError::new(RefreshErrorKind::Revoked)),
             Issued::Full => Err(RefreshError::new(RefreshErrorKind::TooManyDevices)),
         }
+    }
+
+    /// The moment at which an authentication begins, in one trip: for [`RefreshLogin::not_before`].
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn auth_start(&self) -> Result<AuthStart, RefreshError> {
+        Ok(AuthStart::ask(&self.0.store).await?)
     }
 
     /// Takes a refresh token and hands out the pair that follows, in one trip.

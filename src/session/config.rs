@@ -48,7 +48,6 @@ pub(super) struct Config {
     pub(super) touch_interval: u64,
     pub(super) limit: u64,
     pub(super) on_gone: OnGone,
-    /// 0 is any number.
     pub(super) most_devices: u64,
     pub(super) on_limit: OnLimit,
     /// What logins are bound to, if anything.

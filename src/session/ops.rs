@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     id::SessionId,
     record::{MOVED, Record},
-    twins,
+    twin_login, twins,
 };
 use crate::{
     clock::millis,
@@ -45,7 +45,7 @@ pub(super) static RENEW: Operation = Operation::script(
 pub(super) static LOGIN: Operation = Operation::script(
     "session.login",
     &[cutoff::LUA, PRELUDE, device::LUA, include_str!("login.lua")],
-    twins::login,
+    twin_login::login,
 );
 pub(super) static DESTROY: Operation = Operation::script(
     "session.destroy",
@@ -252,6 +252,7 @@ impl<'a> Place<'a> {
         ];
         Names::new(self.store, &self.tag).append_to(&mut args);
         Names::new(self.store, &from.tag).append_to(&mut args);
+        args.push(user.started.into());
         changes.append_to(&mut args);
         Call::new(&LOGIN, keys, args)
     }
@@ -266,7 +267,8 @@ pub(super) struct NewUser<'a> {
     /// What the device index is to know about the device, as JSON.
     pub(super) meta: &'a str,
     pub(super) ahead_kept: u64,
-    /// 0 is any number.
+    /// When the authentication began; 0 is not said.
+    pub(super) started: u64,
     pub(super) most_devices: u64,
     pub(super) evict: bool,
 }
@@ -356,6 +358,8 @@ pub(super) enum Written {
     TooLarge,
     /// The user has as many devices as allowed.
     TooMany,
+    /// A cutoff came after the authentication began.
+    Outdated,
 }
 
 /// Reads the reply to a call that writes a whole record.
@@ -365,6 +369,7 @@ pub(super) fn written(reply: Value, id: &SessionId) -> Result<Written, StoreErro
         Value::Nil => Ok(Written::Gone),
         Value::Int(2) => Ok(Written::TooLarge),
         Value::Int(3) => Ok(Written::TooMany),
+        Value::Int(4) => Ok(Written::Outdated),
         _ => Err(StoreError::new(StoreErrorKind::Corrupt)),
     }
 }

@@ -12,22 +12,34 @@ use super::{
 };
 use crate::{
     clock::millis,
+    cutoff::AuthStart,
     device::Devices,
     secret::{encode, random_bytes},
     store::{Call, Tag},
-    trace::event_info,
+    trace::{event_info, event_warn},
 };
 
 impl Session {
+    /// The moment at which an authentication begins, in one trip: for [`Login::not_before`].
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn auth_start(&self) -> Result<AuthStart, SessionError> {
+        Ok(AuthStart::ask(&self.0.config.store).await?)
+    }
+
     /// Signs a user in, in one trip: the session moves to a new id, and the old id is dead when this returns, for
     /// requests already under way as well.
     ///
     /// Fields of a visitor's session carry over, and so do those of the same user's; those of another user never do.
-    /// Fields set before travel along; set after, they cost a second trip. Check the credentials first: this does not.
+    /// Fields set before travel along; set after, they cost a second trip. Check the credentials first: this does not. That
+    /// takes time in which they may be changed: see [`Login::not_before`].
     ///
     /// # Errors
     ///
-    /// When the store cannot confirm it. Nobody is signed in then, and the client keeps the cookie it has.
+    /// When the store cannot confirm it, or a cutoff came after the moment given to [`Login::not_before`]. Nobody is signed
+    /// in then, and the client keeps the cookie it has.
     pub async fn login(&self, login: Login) -> Result<User, SessionError> {
         check_name(&login.user)?;
         if login.tenant.len() > LONGEST_NAME {
@@ -47,6 +59,7 @@ impl Session {
             life: config.life(login.remember),
             meta: &meta,
             ahead_kept: millis(config.store.longest_credential()),
+            started: login.started.map_or(0, AuthStart::millis),
             most_devices: config.most_devices,
             evict: config.on_limit == OnLimit::EvictOldest,
         };
@@ -237,6 +250,13 @@ impl Session {
                 Ok(None)
             }
             Written::TooLarge => Err(SessionError::new(SessionErrorKind::TooLarge)),
+            Written::Outdated => {
+                event_warn!(
+                    event = "session.outdated",
+                    "a cutoff came while a login was under way: it was refused"
+                );
+                Err(SessionError::new(SessionErrorKind::Outdated))
+            }
             Written::TooMany => Err(SessionError::new(SessionErrorKind::TooManyDevices)),
         }
     }

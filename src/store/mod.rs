@@ -45,7 +45,7 @@ pub use check::{Finding, FindingKind};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use key::{Key, Namespace, Tag};
 pub(crate) use memory::{Memory, exists, mget};
-pub(crate) use operation::{Arg, Call, Fault, Operation, Value};
+pub(crate) use operation::{Arg, Call, Fault, Operation, Value, corrupt};
 pub(crate) use redis::{Replies, error_of};
 pub(crate) use ride::{Rider, Rides};
 
@@ -201,7 +201,7 @@ impl Store {
     /// One call, one trip.
     pub(crate) async fn run(&self, call: Call) -> Result<Value, StoreError> {
         let mut replies = self.trip(std::slice::from_ref(&call)).await?;
-        replies.pop().unwrap_or_else(|| Err(operation::corrupt()))
+        replies.pop().unwrap_or_else(|| Err(corrupt()))
     }
 
     /// Several calls in one trip. They are not atomic together; each one is.

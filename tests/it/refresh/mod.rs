@@ -11,3 +11,4 @@ mod model;
 mod races;
 mod reuse;
 mod rotation;
+mod start;

@@ -6,3 +6,4 @@ mod cutoffs;
 mod guards;
 mod races;
 mod rules;
+mod start;
