@@ -18,7 +18,7 @@ use crate::{
     jwt::{Grant, Issuer, MintedToken},
     keyring::{KeyRing, MacKeys},
     secret::{encode, random_bytes},
-    store::{Store, StoreErrorKind},
+    store::Store,
     trace::{event_info, event_warn},
 };
 
@@ -149,7 +149,7 @@ impl Rotation {
         };
         let reply = inner
             .store
-            .run(ops::issue(&inner.store, &token, key_id, &new))
+            .run_twice(ops::issue(&inner.store, &token, key_id, &new))
             .await?;
         match ops::issued(reply)? {
             Issued::Done {
@@ -279,17 +279,7 @@ impl Inner {
             grace_ms: millis(self.settings.grace),
         };
         let call = ops::rotate(&self.store, token, &successor, &nonce, key_id, &asked);
-        let reply = match self.store.run(call.clone()).await {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    StoreErrorKind::Unavailable | StoreErrorKind::Timeout
-                ) =>
-            {
-                self.store.run(call).await?
-            }
-            outcome => outcome?,
-        };
+        let reply = self.store.run_twice(call).await?;
         Ok(ops::rotated(reply)?)
     }
 

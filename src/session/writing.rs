@@ -235,7 +235,11 @@ impl Session {
     ) -> Result<Option<Header>, SessionError> {
         let config = &self.0.config;
         let asked_at = config.store.clock().now_millis();
-        let reply = config.store.run(call).await?;
+        // The scripts that move a session know the new id, and so their own repetition.
+        let reply = match call.operation.name() {
+            "session.create" => config.store.run(call).await?,
+            _ => config.store.run_twice(call).await?,
+        };
         match written(reply, new)? {
             Written::Done(record) => {
                 unsent.sent();

@@ -204,6 +204,22 @@ impl Store {
         replies.pop().unwrap_or_else(|| Err(corrupt()))
     }
 
+    /// One call that knows its own repetition: if the reply is lost it is sent once more, and so takes up to two deadlines.
+    #[cfg(any(feature = "session", feature = "refresh"))]
+    pub(crate) async fn run_twice(&self, call: Call) -> Result<Value, StoreError> {
+        match self.run(call.clone()).await {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    StoreErrorKind::Unavailable | StoreErrorKind::Timeout
+                ) =>
+            {
+                self.run(call).await
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Several calls in one trip. They are not atomic together; each one is.
     ///
     /// The outer error means that none of them is known to have been carried out.
