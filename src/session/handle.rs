@@ -13,7 +13,7 @@ use super::{
     error::{SessionError, SessionErrorKind},
     id::SessionId,
     login::User,
-    ops::{Changes, Ended, Loaded, loaded},
+    ops::{Changes, Ended, Loaded, gathered, loaded},
     record::Header,
     state::State,
     writing::Unsent,
@@ -206,7 +206,7 @@ impl Session {
         let Some(question) = self.0.question() else {
             return Ok(());
         };
-        let reply = config.store.run(question.call).await?;
+        let reply = gathered(config.store.trip(&question.calls).await?)?;
         self.0.absorb(
             &question.id,
             loaded(reply, &question.id, near::of(&config.store))?,
@@ -257,7 +257,7 @@ impl Session {
 
 struct Question {
     id: SessionId,
-    call: Call,
+    calls: Vec<Call>,
     asked_at: u64,
 }
 
@@ -280,8 +280,12 @@ impl Inner {
         let id = state.id.filter(|_| state.is_unread())?;
         drop(state);
         let asked_at = self.config.store.clock().now_millis();
-        let call = self.config.load_call(&id, asked_at);
-        Some(Question { id, call, asked_at })
+        let calls = self.config.load_calls(&id, asked_at);
+        Some(Question {
+            id,
+            calls,
+            asked_at,
+        })
     }
 
     fn absorb(&self, id: &SessionId, loaded: Loaded, asked_at: u64) {
@@ -326,7 +330,7 @@ impl Rider for Inner {
             return Vec::new();
         };
         state.rode_at = self.config.store.clock().now_millis();
-        vec![self.config.load_call(&id, state.rode_at)]
+        self.config.load_calls(&id, state.rode_at)
     }
 
     /// What cannot be read here is asked again by whoever needs it, and reported to them.
@@ -335,8 +339,8 @@ impl Rider for Inner {
             let state = self.state();
             (state.id, state.rode_at)
         };
-        if let (Some(id), Ok(mut replies)) = (id, replies)
-            && let Some(Ok(reply)) = replies.pop()
+        if let (Some(id), Ok(replies)) = (id, replies)
+            && let Ok(reply) = gathered(replies)
             && let Ok(loaded) = loaded(reply, &id, near::of(&self.config.store))
         {
             self.absorb(&id, loaded, asked_at);

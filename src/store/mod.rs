@@ -44,7 +44,7 @@ pub use builder::StoreBuilder;
 pub use check::{Finding, FindingKind};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use key::{Key, Namespace, Tag};
-pub(crate) use memory::{Memory, exists, mget};
+pub(crate) use memory::{Memory, exists, get};
 pub(crate) use operation::{Arg, Call, Fault, Operation, Value, corrupt};
 pub(crate) use redis::{Replies, error_of};
 pub(crate) use ride::{Rider, Rides};
@@ -241,6 +241,9 @@ impl Store {
             }
             Backend::External(external) => external.run(calls, self.0.deadline).await,
         };
+        if let Ok(replies) = &outcome {
+            report_corrupt(calls, replies);
+        }
         outcome.map_err(|error| {
             crate::trace::event_warn!(event = "store.failed", operation = name, kind = ?error.kind(), "{error}");
             error.during(name)
@@ -281,6 +284,17 @@ impl fmt::Debug for Store {
             .field("namespace", &self.0.namespace)
             .field("deadline", &self.0.deadline)
             .finish_non_exhaustive()
+    }
+}
+
+/// What nobody of us wrote is somebody's mistake that only a person can mend.
+fn report_corrupt(calls: &[Call], replies: &Replies) {
+    let is_corrupt = |error: &StoreError| error.kind() == StoreErrorKind::Corrupt;
+    for (call, reply) in calls.iter().zip(replies) {
+        if let Some(error) = reply.as_ref().err().filter(|error| is_corrupt(error)) {
+            let operation = call.operation.name();
+            crate::trace::event_error!(event = "store.corrupt", operation, "{error}");
+        }
     }
 }
 

@@ -13,6 +13,8 @@ mod slots;
 #[cfg(all(feature = "csrf", feature = "refresh"))]
 mod steps;
 
+mod unreadable;
+
 use std::time::Duration;
 
 use super::ops::{Life, NewUser};

@@ -46,8 +46,7 @@ fn calls(namespace: &Namespace, id: &SessionId, old: Option<&SessionId>) -> Vec<
     let changes = Changes::default();
     let user = new_user("", "alice", "sid", life(Some(1_000), 2_000, false));
     let raise = |key| cutoff::raise_call(namespace, key, KEPT);
-    vec![
-        place.read(),
+    let mut calls = vec![
         place.load(0),
         place.save(&changes),
         place.create(&life(None, 2_000, false), &changes),
@@ -57,7 +56,9 @@ fn calls(namespace: &Namespace, id: &SessionId, old: Option<&SessionId>) -> Vec<
         raise(cutoff::user_key(namespace, &id.tag())),
         raise(cutoff::tenant_key(namespace, &namespace.tenant_tag("acme"))),
         raise(cutoff::global_key(namespace)),
-    ]
+    ];
+    calls.extend(place.read());
+    calls
 }
 
 /// The keys that lie outside a user's slot on purpose; a cluster asks for them in parallel, in the same trip.
