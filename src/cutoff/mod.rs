@@ -35,7 +35,10 @@ pub(crate) use start::start_call;
 use crate::{
     clock::millis,
     near::{self, Scope},
-    store::{Arg, Call, Fault, Key, Memory, Namespace, Operation, Store, StoreError, Tag, Value},
+    store::{
+        Arg, Call, Fault, Key, Memory, Namespace, Operation, Store, StoreError, StoreErrorKind,
+        Tag, Value,
+    },
 };
 
 /// The shared beginning of scripts that read cutoffs.
@@ -70,8 +73,10 @@ impl Cutoffs {
     ///
     /// # Errors
     ///
-    /// When the store cannot say that it holds. It may hold nevertheless; raising it again is harmless.
+    /// When the store cannot say that it holds. It may hold nevertheless; raising it again is harmless. For an empty name
+    /// ([`Invalid`](crate::store::StoreErrorKind::Invalid)): a cutoff of nobody ends nothing.
     pub async fn user(&self, tenant: &str, user: &str) -> Result<u64, StoreError> {
+        named(user)?;
         let tag = self.store.namespace().user_tag("", tenant, user);
         self.raise(Scope::User(tag)).await
     }
@@ -82,6 +87,8 @@ impl Cutoffs {
     ///
     /// As [`user`](Self::user).
     pub async fn subject(&self, iss: &str, tenant: &str, sub: &str) -> Result<u64, StoreError> {
+        named(iss)?;
+        named(sub)?;
         let tag = self.store.namespace().user_tag(iss, tenant, sub);
         self.raise(Scope::User(tag)).await
     }
@@ -92,6 +99,7 @@ impl Cutoffs {
     ///
     /// As [`user`](Self::user).
     pub async fn tenant(&self, tenant: &str) -> Result<u64, StoreError> {
+        named(tenant)?;
         let tag = self.store.namespace().tenant_tag(tenant);
         self.raise(Scope::Tenant(tag)).await
     }
@@ -132,6 +140,14 @@ impl Cutoffs {
         crate::trace::event_info!(event = "cutoff.raised", cutoff, "a cutoff was raised");
         Ok(cutoff)
     }
+}
+
+/// Nobody has an empty name: it is one that the caller has lost.
+pub(crate) fn named(name: &str) -> Result<(), StoreError> {
+    if name.is_empty() {
+        return Err(StoreError::new(StoreErrorKind::Invalid));
+    }
+    Ok(())
 }
 
 /// Raises the cutoff under `key`, to be kept for `kept` milliseconds.

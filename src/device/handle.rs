@@ -20,7 +20,7 @@ static DEVICES: Operation = Operation::script(
 /// The devices on which users are signed in.
 ///
 /// Each method is one trip, and takes effect on sessions, refresh tokens and access tokens of the device, on every
-/// instance, before it returns; on other instances with a [replica](crate::near), within its `max_staleness`. `tenant` is empty where there are no tenants.
+/// instance, before it returns; each refuses an empty user ([`Invalid`](crate::store::StoreErrorKind::Invalid)); on other instances with a [replica](crate::near), within its `max_staleness`. `tenant` is empty where there are no tenants.
 #[derive(Clone, Debug)]
 pub struct Devices {
     store: Store,
@@ -148,6 +148,7 @@ impl Devices {
         what: &'static str,
         sid: &str,
     ) -> Result<Value, StoreError> {
+        cutoff::named(user)?;
         let tag = self.store.namespace().user_tag("", tenant, user);
         let reply = self.store.run(self.call(&tag, tenant, what, sid)).await?;
         if let Some(near) = near::of(&self.store) {

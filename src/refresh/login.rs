@@ -16,7 +16,7 @@ use crate::{cutoff::AuthStart, device::cut};
 #[must_use]
 pub struct RefreshLogin {
     pub(super) user: String,
-    pub(super) tenant: String,
+    pub(super) tenant: Option<String>,
     pub(super) client: String,
     pub(super) scope: String,
     pub(super) resource: String,
@@ -32,7 +32,7 @@ impl RefreshLogin {
     pub fn new(user: impl Into<String>) -> Self {
         Self {
             user: user.into(),
-            tenant: String::new(),
+            tenant: None,
             client: String::new(),
             scope: String::new(),
             resource: String::new(),
@@ -44,9 +44,9 @@ impl RefreshLogin {
         }
     }
 
-    /// The tenant the user belongs to, for services that have tenants.
+    /// The tenant the user belongs to, for services that have tenants. Default: none; an empty one is refused.
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
-        self.tenant = tenant.into();
+        self.tenant = Some(tenant.into());
         self
     }
 

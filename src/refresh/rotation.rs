@@ -123,15 +123,16 @@ impl Rotation {
             Some(sid) => sid_bytes(sid).ok_or(RefreshError::new(RefreshErrorKind::Invalid))?,
             None => random_bytes()?,
         };
-        if login.user.is_empty() {
+        let of_tenant = login.tenant.as_deref().unwrap_or_default();
+        if login.user.is_empty() || (login.tenant.is_some() && of_tenant.is_empty()) {
             return Err(RefreshError::new(RefreshErrorKind::Invalid));
         }
-        let tag = namespace.user_tag("", &login.tenant, &login.user);
-        let tenant = (!login.tenant.is_empty()).then(|| namespace.tenant_tag(&login.tenant));
+        let tag = namespace.user_tag("", of_tenant, &login.user);
+        let tenant = (!of_tenant.is_empty()).then(|| namespace.tenant_tag(of_tenant));
         let token = Token::first(Family::new(&tag, sid, tenant.as_ref())?)?;
         let key_id = inner.keys.signing_key_id();
         let new = NewFamily {
-            tenant: &login.tenant,
+            tenant: of_tenant,
             user: &login.user,
             client: &login.client,
             scope: &spaced(&login.scope),
@@ -162,7 +163,7 @@ impl Rotation {
                     auth_ms,
                     login_ms,
                     ends_ms,
-                    tenant: login.tenant.clone(),
+                    tenant: of_tenant.to_owned(),
                     user: login.user.clone(),
                     client: login.client.clone(),
                     scope: spaced(&login.scope),

@@ -84,9 +84,9 @@ impl From<SessionError> for Rejection {
     fn from(error: SessionError) -> Self {
         let kind = match error.kind {
             // A record that cannot be read stays unreadable: asking again does not help.
-            SessionErrorKind::Store(StoreErrorKind::Corrupt | StoreErrorKind::Config) => {
-                RejectionKind::Internal
-            }
+            SessionErrorKind::Store(
+                StoreErrorKind::Corrupt | StoreErrorKind::Config | StoreErrorKind::Invalid,
+            ) => RejectionKind::Internal,
             SessionErrorKind::Store(_) => RejectionKind::Unavailable,
             SessionErrorKind::Gone | SessionErrorKind::Outdated => RejectionKind::LoginRequired,
             SessionErrorKind::TooManyDevices => RejectionKind::Conflict,

@@ -70,7 +70,7 @@ pub struct Expiry {
     pub absolute_ms: u64,
 }
 
-pub(super) const LONGEST_NAME: usize = 256;
+const LONGEST_NAME: usize = 256;
 
 impl Session {
     pub(super) fn new(config: Arc<Config>, id: Option<SessionId>, looks: Option<Looks>) -> Self {

@@ -15,7 +15,7 @@ use crate::{cutoff::AuthStart, device::cut};
 #[must_use]
 pub struct Login {
     pub(super) user: String,
-    pub(super) tenant: String,
+    pub(super) tenant: Option<String>,
     pub(super) remember: bool,
     pub(super) started: Option<AuthStart>,
     pub(super) device: Device,
@@ -38,16 +38,16 @@ impl Login {
     pub fn new(user: impl Into<String>) -> Self {
         Self {
             user: user.into(),
-            tenant: String::new(),
+            tenant: None,
             remember: false,
             started: None,
             device: Device::default(),
         }
     }
 
-    /// The tenant the user belongs to, for services that have tenants. Default: none.
+    /// The tenant the user belongs to, for services that have tenants. Default: none; an empty one is refused.
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
-        self.tenant = tenant.into();
+        self.tenant = Some(tenant.into());
         self
     }
 

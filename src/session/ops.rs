@@ -81,6 +81,16 @@ impl Changes {
         self.fields.values().any(Option::is_some)
     }
 
+    /// How long a record with these fields is at least, with nothing else in it.
+    pub(super) fn least(&self) -> u64 {
+        let texts = self
+            .fields
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let words = texts.flat_map(|(name, value)| [name.len(), value.len()]);
+        words.map(|length| length as u64 + 2).sum()
+    }
+
     fn append_to(&self, args: &mut Vec<Arg>) {
         let set = self.fields.values().filter(|value| value.is_some()).count();
         args.push(self.clear.into());
@@ -312,14 +322,12 @@ pub(super) fn knows_cutoffs(view: &View<'_>, id: &SessionId) -> bool {
 
 /// The replies to the calls of one question as one: a script answers with a list, plain reads are one.
 pub(super) fn gathered(replies: Replies) -> Result<Value, StoreError> {
-    let mut values = replies.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok(match values.pop() {
-        Some(list @ Value::List(_)) if values.is_empty() => list,
-        last => {
-            values.extend(last);
-            Value::List(values)
-        }
-    })
+    let values = replies.into_iter().collect::<Result<Vec<_>, _>>()?;
+    match <[Value; 1]>::try_from(values) {
+        Ok([list @ Value::List(_)]) => Ok(list),
+        Ok([one]) => Ok(Value::List(vec![one])),
+        Err(values) => Ok(Value::List(values)),
+    }
 }
 
 /// Reads what was [`gathered`] of [`Place::read`], [`Place::read_alone`] or [`Place::load`]: what a cutoff ended is as good as

@@ -3,7 +3,7 @@
 use super::{
     config::OnLimit,
     error::{SessionError, SessionErrorKind},
-    handle::{Inner, LONGEST_NAME, SaveOutcome, Session, check_name, user_of},
+    handle::{Inner, SaveOutcome, Session, check_name, user_of},
     id::SessionId,
     login::{Login, User},
     ops::{Changes, Ended, NewUser, Written, written},
@@ -42,18 +42,20 @@ impl Session {
     /// in then, and the client keeps the cookie it has.
     pub async fn login(&self, login: Login) -> Result<User, SessionError> {
         check_name(&login.user)?;
-        if login.tenant.len() > LONGEST_NAME {
-            return Err(SessionError::new(SessionErrorKind::Invalid));
-        }
+        login.tenant.as_deref().map_or(Ok(()), check_name)?;
+        let of_tenant = login.tenant.as_deref().unwrap_or_default();
         let config = &self.0.config;
         let namespace = config.store.namespace();
-        let tenant = (!login.tenant.is_empty()).then(|| namespace.tenant_tag(&login.tenant));
-        let tag: Tag = namespace.user_tag("", &login.tenant, &login.user);
+        let tenant = login
+            .tenant
+            .as_deref()
+            .map(|tenant| namespace.tenant_tag(tenant));
+        let tag: Tag = namespace.user_tag("", of_tenant, &login.user);
         let new = SessionId::of_user(&tag, tenant.as_ref())?;
         let sid = encode(random_bytes::<16>()?);
         let meta = serde_json::to_string(&login.device)?;
         let user = NewUser {
-            tenant: &login.tenant,
+            tenant: of_tenant,
             user: &login.user,
             sid: &sid,
             life: config.life(login.remember),
@@ -66,6 +68,7 @@ impl Session {
         self.check_bound().await?;
         let (old, unsent) = self.0.start_write()?;
         let changes = self.0.bound(&unsent.changes);
+        unsent.fits()?;
         let call = config.place(&new).login(old.as_ref(), &user, &changes);
         let Some(header) = self.write(call, &new, unsent).await? else {
             return Err(SessionError::new(SessionErrorKind::Gone));
@@ -94,6 +97,7 @@ impl Session {
         };
         let new = old.successor()?;
         let config = &self.0.config;
+        unsent.fits()?;
         let call = config.place(&old).renew(&new, &unsent.changes);
         match self.write(call, &new, unsent).await? {
             None if was_there => Err(SessionError::new(SessionErrorKind::Gone)),
@@ -188,6 +192,7 @@ impl Session {
     }
 
     async fn merge(&self, id: &SessionId, unsent: Unsent<'_>) -> Result<SaveOutcome, SessionError> {
+        unsent.fits()?;
         let config = &self.0.config;
         let asked_at = config.store.clock().now_millis();
         let reply = config
@@ -212,6 +217,7 @@ impl Session {
     }
 
     async fn create(&self, unsent: Unsent<'_>) -> Result<SaveOutcome, SessionError> {
+        unsent.fits()?;
         let config = &self.0.config;
         let planned = self.0.state().planned.take();
         let id = planned.map_or_else(SessionId::anonymous, Ok)?;
@@ -276,6 +282,14 @@ impl<'a> Unsent<'a> {
     pub(super) fn take(of: &'a Inner, state: &mut State) -> Self {
         let changes = std::mem::take(&mut state.changes);
         Self { of, changes }
+    }
+
+    /// What is too long by itself need not travel to be refused.
+    fn fits(&self) -> Result<(), SessionError> {
+        if self.changes.least() > self.of.config.limit {
+            return Err(SessionError::new(SessionErrorKind::TooLarge));
+        }
+        Ok(())
     }
 
     fn sent(mut self) {

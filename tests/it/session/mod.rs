@@ -4,6 +4,7 @@ pub mod bench;
 mod cookies;
 mod cutoffs;
 mod guards;
+mod honest;
 mod lost;
 mod races;
 mod rules;
