@@ -67,9 +67,9 @@ impl From<CsrfError> for Rejection {
     fn from(error: CsrfError) -> Self {
         let kind = match error.kind {
             // A value that cannot be read stays unreadable: asking again does not help.
-            CsrfErrorKind::Store(
-                StoreErrorKind::Corrupt | StoreErrorKind::Config | StoreErrorKind::Invalid,
-            ) => RejectionKind::Internal,
+            CsrfErrorKind::Store(StoreErrorKind::Corrupt | StoreErrorKind::Config) => {
+                RejectionKind::Internal
+            }
             CsrfErrorKind::Store(_) => RejectionKind::Unavailable,
             CsrfErrorKind::Random | CsrfErrorKind::TooLate => RejectionKind::Internal,
         };

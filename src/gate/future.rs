@@ -169,7 +169,7 @@ impl<T, R: Refuse<T>> Held<Response<T>, R> {
                 drop(self.headless);
                 let refused = Refused::from(self.protocol);
                 let mut response = respond(&self.responder, refused, rejection);
-                for (name, value) in &headers {
+                for (name, value) in headers.iter().flat_map(|headers| headers.iter()) {
                     if name == CACHE_CONTROL {
                         response.headers_mut().insert(name, value.clone());
                     } else {

@@ -91,13 +91,15 @@ pub(crate) mod sealed {
     #[derive(Debug)]
     pub struct Refusal {
         pub(crate) rejection: Rejection,
-        pub(crate) headers: HeaderMap,
+        pub(crate) headers: Option<Box<HeaderMap>>,
     }
 
     impl From<Rejection> for Refusal {
         fn from(rejection: Rejection) -> Self {
-            let headers = HeaderMap::new();
-            Self { rejection, headers }
+            Self {
+                rejection,
+                headers: None,
+            }
         }
     }
 

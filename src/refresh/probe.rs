@@ -81,7 +81,7 @@ impl Families {
         let asked = Asked {
             client: CLIENTS[number as usize / 4 % 3],
             scope: SCOPES[(number as usize / 12 % 8).saturating_sub(5)],
-            resource: ["", "https://api.example"][usize::from(number / 96 % 9 == 0)],
+            resource: ["", "https://api.example"][usize::from((number / 96).is_multiple_of(9))],
             grace_ms: [0, 10_000][number as usize / 4 % 2],
         };
         let call = ops::rotate(store, &token, &successor, &nonce, key_id, &asked);

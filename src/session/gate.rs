@@ -118,7 +118,10 @@ async fn finish(session: Session, mut head: response::Parts) -> Result<response:
 fn refusal(session: &Session, rejection: Rejection) -> Refusal {
     let mut headers = HeaderMap::new();
     write_headers(session, &mut headers);
-    Refusal { rejection, headers }
+    Refusal {
+        rejection,
+        headers: Some(Box::new(headers)),
+    }
 }
 
 fn write_headers(session: &Session, headers: &mut HeaderMap) {

@@ -293,7 +293,7 @@ fn report_corrupt(calls: &[Call], replies: &Replies) {
     for (call, reply) in calls.iter().zip(replies) {
         if let Some(error) = reply.as_ref().err().filter(|error| is_corrupt(error)) {
             let operation = call.operation.name();
-            crate::trace::event_error!(event = "store.corrupt", operation, "{error}");
+            crate::trace::event_error!(event = "store.corrupt", operation, kind = ?error.kind(), "{error}");
         }
     }
 }
