@@ -8,7 +8,8 @@
 //!    the latest moment that any login ever took. So a login after a cutoff always works, the next cutoff always ends it,
 //!    and neither depends on the clock moving on, or forward, in between: not even after a failover to a server whose
 //!    clock is behind.
-//! 4. A cutoff is kept as long as the longest-lived credential of the store
+//! 4. A login whose authentication began before a cutoff and ended after it can be refused: see [`AuthStart`].
+//! 5. A cutoff is kept as long as the longest-lived credential of the store
 //!    ([`StoreBuilder::longest_credential`](crate::store::StoreBuilder::longest_credential)).
 //!
 //! ```
@@ -23,10 +24,21 @@
 //! # Ok(()) }
 //! ```
 
+mod start;
+
+pub use start::AuthStart;
+#[cfg(any(feature = "session", feature = "refresh"))]
+pub(crate) use start::is_outdated;
+#[cfg(test)]
+pub(crate) use start::start_call;
+
 use crate::{
     clock::millis,
     near::{self, Scope},
-    store::{Arg, Call, Fault, Key, Memory, Namespace, Operation, Store, StoreError, Tag, Value},
+    store::{
+        Arg, Call, Fault, Key, Memory, Namespace, Operation, Store, StoreError, StoreErrorKind,
+        Tag, Value,
+    },
 };
 
 /// The shared beginning of scripts that read cutoffs.
@@ -48,7 +60,7 @@ impl Cutoffs {
     /// Cutoffs in this store.
     #[must_use]
     pub fn new(store: &Store) -> Self {
-        store.register(&[&RAISE]);
+        store.register(&[&RAISE, &start::START]);
         Self {
             store: store.clone(),
         }
@@ -61,8 +73,10 @@ impl Cutoffs {
     ///
     /// # Errors
     ///
-    /// When the store cannot say that it holds. It may hold nevertheless; raising it again is harmless.
+    /// When the store cannot say that it holds. It may hold nevertheless; raising it again is harmless. For an empty name
+    /// ([`Invalid`](crate::store::StoreErrorKind::Invalid)): a cutoff of nobody ends nothing.
     pub async fn user(&self, tenant: &str, user: &str) -> Result<u64, StoreError> {
+        named(user)?;
         let tag = self.store.namespace().user_tag("", tenant, user);
         self.raise(Scope::User(tag)).await
     }
@@ -73,6 +87,8 @@ impl Cutoffs {
     ///
     /// As [`user`](Self::user).
     pub async fn subject(&self, iss: &str, tenant: &str, sub: &str) -> Result<u64, StoreError> {
+        named(iss)?;
+        named(sub)?;
         let tag = self.store.namespace().user_tag(iss, tenant, sub);
         self.raise(Scope::User(tag)).await
     }
@@ -83,6 +99,7 @@ impl Cutoffs {
     ///
     /// As [`user`](Self::user).
     pub async fn tenant(&self, tenant: &str) -> Result<u64, StoreError> {
+        named(tenant)?;
         let tag = self.store.namespace().tenant_tag(tenant);
         self.raise(Scope::Tenant(tag)).await
     }
@@ -94,6 +111,16 @@ impl Cutoffs {
     /// As [`user`](Self::user).
     pub async fn everyone(&self) -> Result<u64, StoreError> {
         self.raise(Scope::Everyone).await
+    }
+
+    /// The moment at which an authentication begins, in one trip. A login that is given it is refused if a cutoff comes
+    /// before it is through.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn auth_start(&self) -> Result<AuthStart, StoreError> {
+        AuthStart::ask(&self.store).await
     }
 
     async fn raise(&self, scope: Scope) -> Result<u64, StoreError> {
@@ -113,6 +140,14 @@ impl Cutoffs {
         crate::trace::event_info!(event = "cutoff.raised", cutoff, "a cutoff was raised");
         Ok(cutoff)
     }
+}
+
+/// Nobody has an empty name: it is one that the caller has lost.
+pub(crate) fn named(name: &str) -> Result<(), StoreError> {
+    if name.is_empty() {
+        return Err(StoreError::new(StoreErrorKind::Invalid));
+    }
+    Ok(())
 }
 
 /// Raises the cutoff under `key`, to be kept for `kept` milliseconds.
@@ -142,13 +177,23 @@ fn raise(memory: &mut Memory, now: u64, keys: &[Key], args: &[Arg]) -> Result<Va
     let [cutoff, ahead] = keys else {
         return Err(Fault::Corrupt);
     };
-    let old = read(memory, cutoff)?.map_or(0, |old| old + 1);
-    let ahead = read(memory, ahead)?.unwrap_or(0);
-    let raised = now.max(old).max(ahead);
-    let text = raised.to_string();
+    let (old, latest) = (read(memory, cutoff)?, read(memory, ahead)?);
     let kept = args.first().ok_or(Fault::Corrupt)?.int()?;
-    memory.set(cutoff, text.clone().into_bytes(), Some(raised + kept))?;
-    Ok(Value::bytes(text))
+    let raised = next(now, old, latest);
+    keep(memory, cutoff, raised, kept)?;
+    note_latest(memory, ahead, latest, raised + 1, kept)?;
+    Ok(Value::bytes(raised.to_string()))
+}
+
+/// `next_cutoff`
+pub(crate) fn next(now: u64, old: Option<u64>, latest: Option<u64>) -> u64 {
+    let after_old = old.map_or(0, |old| old + 1);
+    now.max(after_old).max(latest.unwrap_or(0))
+}
+
+/// `keep_moment`
+pub(crate) fn keep(memory: &mut Memory, key: &Key, at: u64, kept: u64) -> Result<(), Fault> {
+    memory.set(key, at.to_string().into_bytes(), Some(at + kept))
 }
 
 /// A moment under a key, for the Rust halves.
@@ -170,16 +215,16 @@ pub(crate) fn largest(memory: &Memory, keys: &[Key]) -> Result<Option<u64>, Faul
         .try_fold(None, |largest, key| Ok(largest.max(read(memory, key)?)))
 }
 
-/// Notes the moment that a login took, for the Rust halves.
-#[cfg(any(feature = "session", feature = "refresh"))]
+/// `note_latest`
 pub(crate) fn note_latest(
     memory: &mut Memory,
     key: &Key,
-    auth: u64,
+    latest: Option<u64>,
+    at: u64,
     kept: u64,
 ) -> Result<(), Fault> {
-    if read(memory, key)?.is_none_or(|latest| auth > latest) {
-        memory.set(key, auth.to_string().into_bytes(), Some(auth + kept))?;
+    if latest.is_none_or(|latest| at > latest) {
+        keep(memory, key, at, kept)?;
     }
     Ok(())
 }

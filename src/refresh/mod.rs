@@ -45,6 +45,8 @@ mod error;
 mod inspect;
 mod login;
 mod ops;
+#[cfg(test)]
+pub(crate) mod probe;
 mod rotation;
 mod token;
 mod twins;

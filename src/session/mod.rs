@@ -57,6 +57,7 @@ mod ops;
 mod record;
 mod require;
 mod state;
+mod twin_login;
 mod twins;
 mod writing;
 

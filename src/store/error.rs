@@ -35,6 +35,8 @@ pub enum StoreErrorKind {
     Full,
     /// The address or a setting of the store cannot be used.
     Config,
+    /// An empty user, tenant or issuer where there has to be one. The store was not asked.
+    Invalid,
 }
 
 impl StoreError {
@@ -77,7 +79,9 @@ impl StoreError {
 impl From<StoreError> for Rejection {
     fn from(error: StoreError) -> Self {
         let kind = match error.kind {
-            StoreErrorKind::Corrupt | StoreErrorKind::Config => RejectionKind::Internal,
+            StoreErrorKind::Corrupt | StoreErrorKind::Config | StoreErrorKind::Invalid => {
+                RejectionKind::Internal
+            }
             _ => RejectionKind::Unavailable,
         };
         Self::new(kind).caused_by(error)
@@ -94,6 +98,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Corrupt => "the store holds a value that this crate did not write",
             StoreErrorKind::Full => "the in-memory store is full",
             StoreErrorKind::Config => "the store is configured wrongly",
+            StoreErrorKind::Invalid => "a user, tenant or issuer is empty",
         })?;
         if !self.operation.is_empty() {
             write!(f, " ({})", self.operation)?;

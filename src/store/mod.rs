@@ -46,8 +46,8 @@ pub use builder::StoreBuilder;
 pub use check::{Finding, FindingKind};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use key::{Key, Namespace, Tag};
-pub(crate) use memory::{Memory, exists, mget};
-pub(crate) use operation::{Arg, Call, Fault, Operation, Value};
+pub(crate) use memory::{Memory, exists, get};
+pub(crate) use operation::{Arg, Call, Fault, Operation, Value, corrupt};
 pub(crate) use redis::{Replies, error_of};
 pub(crate) use ride::{Rider, Rides};
 
@@ -211,7 +211,23 @@ impl Store {
     /// One call, one trip.
     pub(crate) async fn run(&self, call: Call) -> Result<Value, StoreError> {
         let mut replies = self.trip(std::slice::from_ref(&call)).await?;
-        replies.pop().unwrap_or_else(|| Err(operation::corrupt()))
+        replies.pop().unwrap_or_else(|| Err(corrupt()))
+    }
+
+    /// One call that knows its own repetition: if the reply is lost it is sent once more, and so takes up to two deadlines.
+    #[cfg(any(feature = "session", feature = "refresh"))]
+    pub(crate) async fn run_twice(&self, call: Call) -> Result<Value, StoreError> {
+        match self.run(call.clone()).await {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    StoreErrorKind::Unavailable | StoreErrorKind::Timeout
+                ) =>
+            {
+                self.run(call).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// Several calls in one trip. They are not atomic together; each one is.
@@ -235,6 +251,9 @@ impl Store {
             }
             Backend::External(external) => external.run(calls, self.0.deadline).await,
         };
+        if let Ok(replies) = &outcome {
+            report_corrupt(calls, replies);
+        }
         outcome.map_err(|error| {
             crate::trace::event_warn!(event = "store.failed", operation = name, kind = ?error.kind(), "{error}");
             error.during(name)
@@ -275,6 +294,17 @@ impl fmt::Debug for Store {
             .field("namespace", &self.0.namespace)
             .field("deadline", &self.0.deadline)
             .finish_non_exhaustive()
+    }
+}
+
+/// What nobody of us wrote is somebody's mistake that only a person can mend.
+fn report_corrupt(calls: &[Call], replies: &Replies) {
+    let is_corrupt = |error: &StoreError| error.kind() == StoreErrorKind::Corrupt;
+    for (call, reply) in calls.iter().zip(replies) {
+        if let Some(error) = reply.as_ref().err().filter(|error| is_corrupt(error)) {
+            let operation = call.operation.name();
+            crate::trace::event_error!(event = "store.corrupt", operation, kind = ?error.kind(), "{error}");
+        }
     }
 }
 
