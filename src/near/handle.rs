@@ -164,7 +164,7 @@ impl NearBuilder {
         let runtime = Handle::try_current().map_err(|error| {
             ConfigError::new("near", "must be started within a tokio runtime").caused_by(error)
         })?;
-        let names = Names::new(self.store.namespace())?;
+        let names = Names::new(self.store.namespace());
         let clock: Clock = self.store.clock().clone();
         let replica = Replica::new(names, self.max_staleness, self.max_entries, clock);
         let replica = Arc::new(replica);
