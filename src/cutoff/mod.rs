@@ -50,7 +50,8 @@ static RAISE: Operation =
 /// Ends everything of a user, a tenant or everyone that was authenticated before now: sessions at once on every
 /// instance, tokens within the bound of the layer that checks them.
 ///
-/// A login right after it works, within the same millisecond as well.
+/// A login right after it works, within the same millisecond as well. One whose password is being checked meanwhile works
+/// too unless it says when it began: see [`AuthStart`]. For a changed password, write the new one first.
 #[derive(Clone, Debug)]
 pub struct Cutoffs {
     store: Store,

@@ -97,7 +97,8 @@ impl Devices {
         self.end(tenant, user, "others", current).await
     }
 
-    /// Ends all devices of the user; says how many. A login right after it works.
+    /// Ends all devices of the user; says how many. A login right after it works; so does one whose password is being checked
+    /// meanwhile, unless it says [when it began](cutoff::AuthStart).
     ///
     /// # Errors
     ///

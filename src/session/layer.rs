@@ -41,6 +41,7 @@ const LIMIT: usize = 64 * 1024;
 /// | a use is recorded | at most once a minute |
 /// | remember me | idle 14 days, absolute 30 days, cookie for the absolute timeout |
 /// | size of a session | 64 KiB |
+/// | devices per user | 1000; on one more, whoever signed in first is signed out |
 ///
 /// The timeouts are those of NIST SP 800-63B-4 for AAL2 (1 hour of inactivity, 24 hours overall) and, for remembered
 /// logins, AAL1 (30 days overall).

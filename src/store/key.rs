@@ -235,6 +235,9 @@ mod tests {
             ("app:", "app:cutoff:global"),
             ("", "refresh:"),
             ("", "s"),
+            ("a:", "a:"),
+            ("", "c"),
+            ("x", "xcutoff"),
             // The logins that are denied lie under a name of their own.
             ("app-sid:", "app:"),
             ("app-sid:x:", "app"),
