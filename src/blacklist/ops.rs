@@ -19,7 +19,7 @@ static REVOKE: Operation =
 /// `EXISTS`, so that an entry counts whatever kind of value somebody gave it.
 static LISTED: Operation = Operation::command("blacklist.listed", "EXISTS", exists);
 /// Of one key: `MGET` answers nothing for a key of another kind, and a cutoff that cannot be read is no missing one.
-static CUTOFF: Operation = Operation::command("blacklist.cutoffs", "GET", get);
+static CUTOFF: Operation = Operation::each("blacklist.cutoffs", "GET", get);
 
 pub(super) const ALL: [&Operation; 1] = [&REVOKE];
 
@@ -85,9 +85,8 @@ pub(super) fn revocation(key: Key, until_ms: u64, reason: &'static str) -> Call 
 
 /// The question about a token: what are the cutoffs that apply, and is it listed, if it has ids.
 pub(super) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call> {
-    let cutoffs = cutoffs(namespace, token).into_iter();
-    let ask = |key| Call::new(&CUTOFF, vec![key], Vec::new());
-    let mut calls: Vec<_> = cutoffs.map(ask).collect();
+    let mut calls = Vec::with_capacity(2);
+    calls.push(Call::new(&CUTOFF, cutoffs(namespace, token), Vec::new()));
     // A question without keys is an error to the server.
     if has_id(token) {
         let listed = names(token).map(|(list, name)| key(namespace, list, &name));
@@ -98,13 +97,7 @@ pub(super) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call
 
 /// How many replies belong to the [`question`] about this token.
 pub(super) fn answers(token: &VerifiedToken) -> usize {
-    cutoffs_of(token) + usize::from(has_id(token))
-}
-
-/// How many [`cutoffs`] there are.
-fn cutoffs_of(token: &VerifiedToken) -> usize {
-    let has_tenant = token.tenant().is_some_and(|tenant| !tenant.is_empty());
-    1 + usize::from(token.sub().is_some()) + usize::from(has_tenant)
+    1 + usize::from(has_id(token))
 }
 
 /// Whether there is anything that this token could be listed by.
@@ -195,8 +188,7 @@ fn look_one(view: &View<'_>, namespace: &Namespace, token: &VerifiedToken) -> Ve
 pub(super) fn is_dead(token: &VerifiedToken, replies: Replies) -> Result<bool, StoreError> {
     let mut replies = replies.into_iter();
     let mut largest = None;
-    for _ in 0..cutoffs_of(token) {
-        let cutoff = replies.next().ok_or_else(corrupt)??;
+    for cutoff in replies.next().ok_or_else(corrupt)??.into_list()? {
         largest = largest.max(cutoff.as_number()?);
     }
     let listed = has_id(token) && replies.next().ok_or_else(corrupt)??.number()? > 0;

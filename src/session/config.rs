@@ -72,9 +72,9 @@ impl Config {
     }
 
     /// The cheapest question that still records the use when that is due.
-    pub(super) fn load_calls(&self, id: &SessionId, now: u64) -> Vec<Call> {
+    pub(super) fn load_call(&self, id: &SessionId, now: u64) -> Call {
         if self.is_use_due(id, now) {
-            return vec![self.place(id).load(self.touch_interval)];
+            return self.place(id).load(self.touch_interval);
         }
         match near::of(&self.store) {
             Some(near) if ops::knows_cutoffs(&near.view(), id) => self.place(id).read_alone(),

@@ -13,7 +13,7 @@ use super::{
     error::{SessionError, SessionErrorKind},
     id::SessionId,
     login::User,
-    ops::{Changes, Ended, Loaded, gathered, loaded},
+    ops::{Changes, Ended, Loaded, loaded},
     record::Header,
     state::State,
     writing::Unsent,
@@ -214,8 +214,7 @@ impl Session {
         let answer = match answer {
             Some(answer) => answer,
             None => {
-                let calls = config.load_calls(&id, asked_at);
-                let reply = gathered(config.store.trip(&calls).await?)?;
+                let reply = config.store.run(config.load_call(&id, asked_at)).await?;
                 loaded(reply, &id, near::of(&config.store))?
             }
         };
@@ -328,7 +327,7 @@ impl Rider for Inner {
         if self.config.held(&id, state.rode_at).is_some() {
             return Vec::new();
         }
-        self.config.load_calls(&id, state.rode_at)
+        vec![self.config.load_call(&id, state.rode_at)]
     }
 
     /// What cannot be read here is asked again by whoever needs it, and reported to them.
@@ -337,8 +336,8 @@ impl Rider for Inner {
             let state = self.state();
             (state.id, state.rode_at)
         };
-        if let (Some(id), Ok(replies)) = (id, replies)
-            && let Ok(reply) = gathered(replies)
+        if let (Some(id), Ok(mut replies)) = (id, replies)
+            && let Some(Ok(reply)) = replies.pop()
             && let Ok(loaded) = loaded(reply, &id, near::of(&self.config.store))
         {
             self.absorb(&id, loaded, asked_at);

@@ -13,8 +13,7 @@ use crate::{
     device::{self, ENDED, Names},
     near::{Replica, Scope, View},
     store::{
-        Arg, Call, Key, Namespace, Operation, Replies, Store, StoreError, StoreErrorKind, Tag,
-        Value, get,
+        Arg, Call, Key, Namespace, Operation, Store, StoreError, StoreErrorKind, Tag, Value, get,
     },
 };
 
@@ -23,7 +22,7 @@ pub(crate) const PRELUDE: &str = include_str!("prelude.lua");
 
 /// Of one key: `MGET` answers nothing for a key of another kind, and a cutoff that cannot be read is no missing one. Four of
 /// these cost the server 1.0 µs where one `MGET` cost 0.7.
-pub(super) static READ: Operation = Operation::command("session.read", "GET", get);
+pub(super) static READ: Operation = Operation::each("session.read", "GET", get);
 pub(super) static LOAD: Operation = Operation::script(
     "session.load",
     &[cutoff::LUA, PRELUDE, device::LUA, include_str!("load.lua")],
@@ -168,16 +167,16 @@ impl<'a> Place<'a> {
     }
 
     /// The record alone, for when this node knows the cutoffs.
-    pub(super) fn read_alone(&self) -> Vec<Call> {
-        vec![Call::new(&READ, vec![self.key()], Vec::new())]
+    pub(super) fn read_alone(&self) -> Call {
+        Call::new(&READ, vec![self.key()], Vec::new())
     }
 
     /// A plain read, for when a recorded use is known to be fresh.
-    pub(super) fn read(&self) -> Vec<Call> {
-        let mut calls = self.read_alone();
-        let cutoffs = self.cutoffs();
-        calls.extend(cutoffs.map(|key| Call::new(&READ, vec![key], Vec::new())));
-        calls
+    pub(super) fn read(&self) -> Call {
+        let mut keys = Vec::with_capacity(4);
+        keys.push(self.key());
+        keys.extend(self.cutoffs());
+        Call::new(&READ, keys, Vec::new())
     }
 
     /// A read that records the use if the last recorded one is at least `fresh` milliseconds ago.
@@ -320,17 +319,7 @@ pub(super) fn knows_cutoffs(view: &View<'_>, id: &SessionId) -> bool {
     view.is_fresh() && scopes(id).all(|scope| !view.cutoff(scope).unsure)
 }
 
-/// The replies to the calls of one question as one: a script answers with a list, plain reads are one.
-pub(super) fn gathered(replies: Replies) -> Result<Value, StoreError> {
-    let values = replies.into_iter().collect::<Result<Vec<_>, _>>()?;
-    match <[Value; 1]>::try_from(values) {
-        Ok([list @ Value::List(_)]) => Ok(list),
-        Ok([one]) => Ok(Value::List(vec![one])),
-        Err(values) => Ok(Value::List(values)),
-    }
-}
-
-/// Reads what was [`gathered`] of [`Place::read`], [`Place::read_alone`] or [`Place::load`]: what a cutoff ended is as good as
+/// Reads the reply to [`Place::read`], [`Place::read_alone`] or [`Place::load`]: what a cutoff ended is as good as
 /// gone. What this node knows of cutoffs counts in any case: it only rises, and a store may have lost it.
 pub(super) fn loaded(
     reply: Value,

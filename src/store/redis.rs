@@ -28,6 +28,19 @@ enum Style {
     Text,
 }
 
+/// Hands over the commands of a call: one, or one for each key.
+fn commands(call: &Call, style: Style, mut take: impl FnMut(Cmd)) {
+    if !call.operation.is_each() {
+        return take(command(call, style));
+    }
+    let name = call.operation.as_command().unwrap_or_default();
+    for key in &call.keys {
+        let mut cmd = Cmd::with_capacity(2, name.len() + key.len());
+        cmd.arg(name).arg(key.as_str());
+        take(cmd);
+    }
+}
+
 fn command(call: &Call, style: Style) -> Cmd {
     // One buffer, of the right size from the start.
     let keys = call.keys.iter().map(String::len);
@@ -135,14 +148,11 @@ pub(super) async fn send(
             Style::Text
         }
     };
-    let commands = calls.iter().map(|call| command(call, style(call)));
-    let raw = connection.exchange(commands.collect()).await?;
-    let missing: Vec<usize> = (0..raw.len()).filter(|i| is_noscript(&raw[*i])).collect();
-    let mut replies: Replies = raw
-        .into_iter()
-        .zip(calls)
-        .map(|(reply, call)| value(reply, call))
-        .collect();
+    let mut all = Vec::with_capacity(calls.len());
+    for call in calls {
+        commands(call, style(call), |command| all.push(command));
+    }
+    let (mut replies, missing) = replies_of(calls, connection.exchange(all).await?);
     if !missing.is_empty() {
         let commands = missing.iter().map(|i| command(&calls[*i], Style::Text));
         let again = connection.exchange(commands.collect()).await?;
@@ -151,6 +161,32 @@ pub(super) async fn send(
         }
     }
     Ok(replies)
+}
+
+/// The replies dealt to their calls, and which of these have to be sent once more with their script.
+fn replies_of(calls: &[Call], raw: Vec<redis::Value>) -> (Replies, Vec<usize>) {
+    let mut raw = raw.into_iter();
+    let (mut replies, mut missing) = (Vec::with_capacity(calls.len()), Vec::new());
+    for (index, call) in calls.iter().enumerate() {
+        if call.operation.is_each() {
+            let mut list = Ok(Vec::with_capacity(call.keys.len()));
+            // All of them are taken, also behind an error.
+            for reply in raw.by_ref().take(call.keys.len()) {
+                match (value(reply, call), &mut list) {
+                    (Ok(value), Ok(values)) => values.push(value),
+                    (Err(error), Ok(_)) => list = Err(error),
+                    (_, Err(_)) => {}
+                }
+            }
+            replies.push(list.map(Value::List));
+        } else if let Some(reply) = raw.next() {
+            if is_noscript(&reply) {
+                missing.push(index);
+            }
+            replies.push(value(reply, call));
+        }
+    }
+    (replies, missing)
 }
 
 pub(super) fn miscounted() -> RedisError {

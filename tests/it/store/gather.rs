@@ -90,7 +90,7 @@ async fn callers_who_leave_in_the_middle_disturb_nobody() {
     let browsers = crowd(&App::new(&store)).await;
     let before = proxy.connections();
     for _ in 0..5 {
-        let held = proxy.pause_reply(named("MGET"));
+        let held = proxy.pause_reply(named("GET"));
         let mut readers = JoinSet::new();
         let mut impatient = Vec::new();
         for (own, browser) in browsers.iter().cloned().enumerate() {
