@@ -131,6 +131,8 @@ pub mod near;
 pub mod peer;
 #[cfg(feature = "refresh")]
 pub mod refresh;
+#[cfg(feature = "registry")]
+pub mod registry;
 #[cfg(feature = "session")]
 pub mod session;
 pub mod store;

@@ -1,0 +1,8 @@
+//! The database is the truth: what stands in Redis and on nodes only makes it fast.
+
+mod truth;
+
+pub use truth::{
+    Created, CutoffScope, Found, Limit, NewSession, Registered, Registry, RegistryError,
+    RegistryErrorKind, RegistryFuture, Rotated, Which,
+};
