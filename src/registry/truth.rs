@@ -55,15 +55,22 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
         next: &'a Rotated,
     ) -> RegistryFuture<'a, bool>;
 
-    /// Raises a cutoff and returns it: the largest of now, one more than the old one, `at_least`, and the largest
-    /// `auth_ms` of all sessions, so that it ends whatever began before it.
-    fn put_cutoff<'a>(&'a self, scope: &'a CutoffScope, at_least: u64) -> RegistryFuture<'a, u64>;
+    /// Raises a cutoff and returns what it is then.
+    ///
+    /// Without a moment: to the largest of now, one more than the old one, and the largest `auth_ms` of all sessions, so
+    /// that it ends whatever began before it. With one: to that moment, unless the old one is later, and no further. So a
+    /// cutoff that is known elsewhere is noted, and ends nothing that it had not ended before.
+    fn put_cutoff<'a>(
+        &'a self,
+        scope: &'a CutoffScope,
+        moment: Option<u64>,
+    ) -> RegistryFuture<'a, u64>;
 
-    /// The cutoffs whose moment is at or after `since`.
-    fn cutoffs_since(&self, since: u64) -> RegistryFuture<'_, Vec<(CutoffScope, u64)>>;
+    /// The cutoffs whose moment is at most this many milliseconds before the database's now, or after it.
+    fn recent_cutoffs(&self, age_ms: u64) -> RegistryFuture<'_, Vec<(CutoffScope, u64)>>;
 
-    /// The `sid`s of sessions that were ended at or after `since`.
-    fn ended_since(&self, since: u64) -> RegistryFuture<'_, Vec<String>>;
+    /// The `sid`s of sessions that were ended at most this many milliseconds before the database's now.
+    fn recently_ended(&self, age_ms: u64) -> RegistryFuture<'_, Vec<String>>;
 }
 
 /// One sign-in of one user on one device, as the database holds it.
