@@ -153,7 +153,7 @@ pub(crate) fn look_one(
     token: &VerifiedToken,
     at: Option<u64>,
 ) -> Verdict {
-    let authenticated = at.map_or(authenticated(token), |at| at.min(authenticated(token)));
+    let authenticated = at.unwrap_or(u64::MAX).min(authenticated(token));
     if names(token).any(|(list, name)| view.lists(list, name.as_str().as_bytes())) {
         return Verdict::Dead;
     }
@@ -170,10 +170,7 @@ pub(crate) fn look_one(
         tenant.map(Scope::Tenant),
     ];
     for cut in scopes.into_iter().flatten().map(|scope| view.cutoff(scope)) {
-        if cut
-            .moment
-            .is_some_and(|moment| authenticated <= moment)
-        {
+        if cut.moment.is_some_and(|moment| authenticated <= moment) {
             return Verdict::Dead;
         }
         unsure |= cut.unsure;
@@ -209,7 +206,7 @@ impl Heard {
 
     /// `at` is when the session was authenticated, where that is known from elsewhere.
     pub(crate) fn is_dead(self, token: &VerifiedToken, at: Option<u64>) -> bool {
-        let authenticated = at.map_or(authenticated(token), |at| at.min(authenticated(token)));
+        let authenticated = at.unwrap_or(u64::MAX).min(authenticated(token));
         self.listed || self.cutoff.is_some_and(|cutoff| authenticated <= cutoff)
     }
 }

@@ -131,6 +131,14 @@ pub(crate) fn at_least_call(store: &Store, scope: &Scope, moment: u64) -> Call {
     Call::new(&AT_LEAST, vec![key], vec![moment.into(), kept.into()])
 }
 
+/// What the cutoffs of these scopes are.
+#[cfg(feature = "registry")]
+pub(crate) fn read_call(store: &Store, scopes: &[Scope]) -> Call {
+    static READ: Operation = Operation::command("cutoff.read", "MGET", crate::store::mget);
+    let keys = scopes.iter().map(|scope| key_of(store.namespace(), scope));
+    Call::new(&READ, keys.collect(), Vec::new())
+}
+
 pub(crate) fn key_of(namespace: &Namespace, scope: &Scope) -> Key {
     match scope {
         Scope::Everyone => global_key(namespace),
