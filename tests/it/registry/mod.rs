@@ -215,7 +215,11 @@ async fn devices_are_listed_and_ended() {
             assert_eq!(two.status(seat).await, 200);
         }
         // Somebody else's is not ended by its number.
-        let _ = one.active.revoke_one("", "bob", &seats[0].sid).await.unwrap();
+        let _ = one
+            .active
+            .revoke_one("", "bob", &seats[0].sid)
+            .await
+            .unwrap();
         assert_eq!(two.status(&seats[0]).await, 200, "{}", bench.name);
         let kicked = one.active.revoke_one("", "alice", &seats[0].sid).await;
         assert_eq!(kicked.unwrap(), Revocation::Everywhere);
@@ -264,10 +268,16 @@ async fn settings_are_checked() {
     type Set = fn(ActiveSessionsBuilder) -> ActiveSessionsBuilder;
     let wrong: [(&str, Set); 9] = [
         ("cache_time", |b| b.cache_time(Duration::from_secs(301))),
-        ("negative_cache_time", |b| b.negative_cache_time(Duration::ZERO)),
-        ("database_outage", |b| b.database_outage(Duration::from_secs(86_401))),
+        ("negative_cache_time", |b| {
+            b.negative_cache_time(Duration::ZERO)
+        }),
+        ("database_outage", |b| {
+            b.database_outage(Duration::from_secs(86_401))
+        }),
         ("lease_time", |b| b.lease_time(Duration::from_secs(2))),
-        ("wait_for_others", |b| b.wait_for_others(Duration::from_secs(61))),
+        ("wait_for_others", |b| {
+            b.wait_for_others(Duration::from_secs(61))
+        }),
         ("max_concurrent", |b| b.max_concurrent(0)),
         ("database_deadline", |b| b.database_deadline(Duration::ZERO)),
         ("sync_every", |b| b.sync_every(Duration::ZERO)),
