@@ -46,6 +46,10 @@ impl Rotation {
         let Some(token) = Token::parse(presented, &inner.keys) else {
             return Ok(None);
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &inner.registry {
+            return super::registered::client(active, &token).await;
+        }
         let reply = inner.store.run(ops::client(&inner.store, &token)).await?;
         Ok(ops::client_in(reply)?)
     }

@@ -41,10 +41,16 @@
 mod adopt;
 mod asked;
 mod builder;
+mod decision;
 mod error;
 mod login;
 mod ops;
+mod place;
+#[cfg(feature = "registry")]
+mod registered;
 mod rotation;
+#[cfg(feature = "registry")]
+mod row;
 mod token;
 mod twins;
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "registry")]
+use super::registered;
 use super::{
     Adoption, RefreshRequest,
     builder::{RotationBuilder, Settings},
@@ -33,6 +35,9 @@ pub(super) struct Inner {
     pub(super) issuer: Issuer,
     pub(super) devices: Devices,
     pub(super) adoption: Option<Adoption>,
+    /// Where families are kept, if not in the store.
+    #[cfg(feature = "registry")]
+    pub(super) registry: Option<crate::registry::ActiveSessions>,
     pub(super) settings: Settings,
 }
 
@@ -144,11 +149,7 @@ impl Rotation {
             most_devices: inner.settings.most_devices.unwrap_or(0).into(),
             evict: inner.settings.evict,
         };
-        let reply = inner
-            .store
-            .run(ops::issue(&inner.store, &token, key_id, &new))
-            .await?;
-        match ops::issued(reply)? {
+        match inner.start(&token, key_id, &new).await? {
             Issued::Done {
                 auth_ms,
                 ends_ms,
@@ -222,6 +223,12 @@ impl Rotation {
                 None => Ok(()),
             };
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &inner.registry
+            && registered::revoke(active, &token).await?.is_some()
+        {
+            return Ok(());
+        }
         let (sid, epoch) = (token.family.sid(), token.family.epoch());
         let devices = &inner.devices;
         let was = devices
@@ -237,6 +244,11 @@ impl Rotation {
     ///
     /// When the store cannot confirm it; trying again is safe.
     pub async fn revoke_all(&self, tenant: &str, user: &str) -> Result<u64, RefreshError> {
+        #[cfg(feature = "registry")]
+        if let Some(active) = &self.0.registry {
+            let ended = active.end_all(tenant, user).await;
+            return ended.map(|(_, count)| count).map_err(registered::failed);
+        }
         Ok(self.0.devices.revoke_all(tenant, user).await?)
     }
 }
@@ -259,6 +271,10 @@ impl Inner {
             resource: request.resource,
             grace_ms: millis(self.settings.grace),
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &self.registry {
+            return registered::rotate(active, token, &successor, &nonce, key_id, &asked).await;
+        }
         let call = ops::rotate(&self.store, token, &successor, &nonce, key_id, &asked);
         let reply = match self.store.run(call.clone()).await {
             Err(error)

@@ -3,6 +3,8 @@
 mod check;
 mod database;
 mod error;
+#[cfg(feature = "refresh")]
+mod family;
 mod flight;
 mod gate;
 mod handle;
@@ -11,6 +13,7 @@ mod layer;
 mod login;
 mod ops;
 mod outbox;
+mod revoke;
 mod settings;
 mod standing;
 mod sync;
@@ -20,10 +23,13 @@ mod truth;
 mod twins;
 
 pub use error::{ActiveError, ActiveErrorKind};
+#[cfg(feature = "refresh")]
+pub(crate) use family::RegistryFamily;
 pub use gate::ActiveSessionGate;
-pub use handle::{ActiveSessions, Revocation};
+pub use handle::ActiveSessions;
 pub use layer::{ActiveSessionLayer, ActiveSessionLayerBuilder};
 pub use login::{NewLogin, SignedIn};
+pub use revoke::Revocation;
 pub use settings::ActiveSessionsBuilder;
 pub use truth::{
     Created, CutoffScope, Found, Limit, NewSession, Registered, Registry, RegistryError,
