@@ -26,13 +26,14 @@ impl<'a> RefreshRequest<'a> {
         self
     }
 
-    /// Fewer scopes than were granted, for this access token (RFC 6749 §6).
+    /// Fewer scopes than were granted, separated by spaces, for this access token alone (RFC 6749 §6). All by default.
     pub fn scope(mut self, scope: &'a str) -> Self {
         self.scope = scope;
         self
     }
 
-    /// One of the resources that were granted (RFC 8707).
+    /// Fewer resources than were granted, separated by spaces: the `aud` of this access token alone (RFC 8707 §2.2). All by
+    /// default.
     pub fn resource(mut self, resource: &'a str) -> Self {
         self.resource = resource;
         self

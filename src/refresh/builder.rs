@@ -153,7 +153,7 @@ impl RotationBuilder {
                 "must be at least 1, or nobody could sign in",
             ));
         }
-        if self.issuer.lifetime() > self.store.access_token_life() {
+        if self.issuer.lifetime() > self.store.longest_access_token() {
             return Err(ConfigError::new(
                 "access_token_life",
                 "access tokens of the issuer live longer than the store denies them after a logout: raise it, or shorten the issuer's lifetime",

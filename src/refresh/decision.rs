@@ -109,6 +109,36 @@ fn of_token(stored: &Stored, age: u64, presented: &Presented<'_>) -> Option<Deci
     Some(Decision::Reused)
 }
 
+/// Until when a token would be taken, and since when if it is the current one; `None` if it would not: `inspect.lua`.
+#[cfg(feature = "registry")]
+pub(super) fn good_until(
+    stored: &Stored,
+    now: u64,
+    cutoff: Option<u64>,
+    presented: &Presented<'_>,
+) -> Option<(u64, Option<u64>)> {
+    if stored.ended.is_some()
+        || stored.current.is_none()
+        || stored.epoch.as_deref() != Some(presented.epoch)
+    {
+        return None;
+    }
+    let (rotated, current) = (stored.rotated_ms?, stored.generation?);
+    let expires = stored.ends_ms?.min(rotated + stored.idle_ms?);
+    if now >= expires || cutoff >= Some(stored.auth_ms?) {
+        return None;
+    }
+    let (hash, generation) = (Some(presented.hash), presented.generation);
+    if generation + 1 == current && stored.previous.as_deref() == hash {
+        let in_grace = now.saturating_sub(rotated) < presented.grace_ms;
+        return in_grace.then(|| (expires.min(rotated + presented.grace_ms), None));
+    }
+    if generation == current && stored.current.as_deref() == hash {
+        return Some((expires, Some(rotated)));
+    }
+    (generation > current).then_some((expires, None))
+}
+
 /// Whether every word asked for is among those granted.
 fn within(asked: &str, granted: &str) -> bool {
     let granted: Vec<_> = granted.split_ascii_whitespace().collect();

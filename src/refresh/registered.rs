@@ -2,8 +2,9 @@
 //! compare-and-set on the hash of the current token.
 
 use super::{
-    decision::{Decision, Presented, decide},
+    decision::{Decision, Presented, decide, good_until},
     error::{RefreshError, RefreshErrorKind},
+    inspect::Inspected,
     ops::{Asked, How, Issued, NewFamily, Rotated as Outcome, hex, unhex},
     row::{Data, Family},
     token::Token,
@@ -279,6 +280,48 @@ fn good(
         key_id,
         of: family.owner(session),
     })
+}
+
+/// What a token is good for, without using it.
+pub(super) async fn inspect(
+    active: &ActiveSessions,
+    token: &Token,
+    grace_ms: u64,
+) -> Result<Option<Inspected>, RefreshError> {
+    let sid = token.family.sid();
+    let Some(RegistryFamily { found, cutoff_ms }) = active.family(&sid).await.map_err(failed)?
+    else {
+        return Ok(None);
+    };
+    let presented = Presented {
+        epoch: &token.family.epoch(),
+        hash: &token.hash(),
+        generation: token.generation,
+        nonce: "",
+        grace_ms,
+        client: "",
+        scope: "",
+        resource: "",
+    };
+    let session = &found.session;
+    let Some(Data { family, .. }) = Data::of(&session.data) else {
+        return Ok(None);
+    };
+    let stored = family.stored(session);
+    let good = good_until(&stored, found.now_ms, cutoff_ms, &presented);
+    Ok(good.map(|(until_ms, since_ms)| {
+        let of = family.owner(session);
+        Inspected {
+            until_ms,
+            since_ms,
+            user: of.user,
+            tenant: of.tenant,
+            client: of.client,
+            scope: of.scope,
+            login_ms: of.login_ms,
+            sid,
+        }
+    }))
 }
 
 /// The client that a token's family belongs to, if there is such a family.

@@ -112,13 +112,13 @@ impl Rotation {
     ///
     /// When the store cannot confirm it, the session ended meanwhile, or there are too many devices.
     pub async fn issue(&self, login: &RefreshLogin) -> Result<TokenPair, RefreshError> {
-        self.issue_narrowed(login, "").await
+        self.issue_narrowed(login, RefreshRequest::new()).await
     }
 
     pub(super) async fn issue_narrowed(
         &self,
         login: &RefreshLogin,
-        scope: &str,
+        request: RefreshRequest<'_>,
     ) -> Result<TokenPair, RefreshError> {
         let inner = &*self.0;
         let namespace = inner.store.namespace();
@@ -164,8 +164,9 @@ impl Rotation {
                     user: login.user.clone(),
                     client: login.client.clone(),
                     scope: spaced(&login.scope),
+                    resource: spaced(&login.resource),
                 };
-                inner.pair(&token, key_id, &of, scope)
+                inner.pair(&token, key_id, &of, request)
             }
             Issued::Cut => Err(RefreshError::new(RefreshErrorKind::Revoked)),
             Issued::Full => Err(RefreshError::new(RefreshErrorKind::TooManyDevices)),
@@ -203,7 +204,7 @@ impl Rotation {
                 nonce,
                 key_id,
                 of,
-            } => inner.follow(&token, how, &nonce, key_id, &of, request.scope),
+            } => inner.follow(&token, how, &nonce, key_id, &of, request),
             refused => Err(RefreshError::new(refusal(&token, &refused))),
         }
     }
@@ -297,7 +298,7 @@ impl Inner {
         nonce: &str,
         key_id: [u8; 4],
         of: &Owner,
-        scope: &str,
+        request: RefreshRequest<'_>,
     ) -> Result<TokenPair, RefreshError> {
         let next = match how {
             How::Current => Some(token.clone()),
@@ -311,7 +312,7 @@ impl Inner {
                 "the store had lost a rotation: the family rolled forward"
             );
         }
-        self.pair(&next, key_id, of, scope)
+        self.pair(&next, key_id, of, request)
     }
 
     fn pair(
@@ -319,15 +320,10 @@ impl Inner {
         token: &Token,
         key_id: [u8; 4],
         of: &Owner,
-        narrowed: &str,
+        request: RefreshRequest<'_>,
     ) -> Result<TokenPair, RefreshError> {
         let sid = token.family.sid();
-        let narrowed = spaced(narrowed);
-        let scope = if narrowed.is_empty() {
-            &of.scope
-        } else {
-            &narrowed
-        };
+        let scope = narrowed(&of.scope, request.scope);
         let mut grant = Grant::user(&*of.user)
             .sid(&*sid)
             .auth_ms(of.auth_ms)
@@ -341,6 +337,9 @@ impl Inner {
         if !scope.is_empty() {
             grant = grant.scope(scope.as_str());
         }
+        for resource in narrowed(&of.resource, request.resource).split_ascii_whitespace() {
+            grant = grant.audience(resource);
+        }
         let access = self
             .issuer
             .mint(&grant)
@@ -352,15 +351,31 @@ impl Inner {
             access,
             refresh,
             sid,
-            scope: scope.clone(),
+            scope,
             ends_ms: of.ends_ms,
         })
     }
 }
 
-/// The words of a list, one space between them: as they are stored, compared and said.
+/// The words of a list, each once, one space between them: as they are stored, compared and said.
 fn spaced(list: &str) -> String {
-    list.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+    let mut words: Vec<&str> = Vec::new();
+    for word in list.split_ascii_whitespace() {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join(" ")
+}
+
+/// What was asked for of what was granted: all of it, if nothing was named.
+fn narrowed(granted: &str, asked: &str) -> String {
+    let asked = spaced(asked);
+    if asked.is_empty() {
+        spaced(granted)
+    } else {
+        asked
+    }
 }
 
 fn refusal(token: &Token, refused: &Rotated) -> RefreshErrorKind {

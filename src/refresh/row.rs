@@ -90,6 +90,7 @@ impl Family {
             user: session.user.clone(),
             client: self.client.clone(),
             scope: self.scope.clone(),
+            resource: self.resource.clone(),
         }
     }
 }

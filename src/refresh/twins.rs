@@ -9,11 +9,11 @@ use crate::{
 
 const NO_SESSION: [u8; 43] = [b'.'; 43];
 
-fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
+pub(super) fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
     args.get(at).ok_or(Fault::Corrupt)
 }
 
-fn reply(words: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Value {
+pub(super) fn reply(words: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Value {
     Value::List(words.into_iter().map(Value::bytes).collect())
 }
 
@@ -124,20 +124,20 @@ fn meta_of(known: Option<&[u8]>, auth: u64, about: &[u8]) -> Vec<u8> {
 }
 
 /// A family as it is stored.
-struct Stored<'a> {
-    memory: &'a Memory,
-    key: &'a Key,
+pub(super) struct Stored<'a> {
+    pub(super) memory: &'a Memory,
+    pub(super) key: &'a Key,
 }
 
 impl Stored<'_> {
-    fn text(&self, name: &str) -> Result<Option<Vec<u8>>, Fault> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<Vec<u8>>, Fault> {
         Ok(self
             .memory
             .hash_get(self.key, name.as_bytes())?
             .map(<[u8]>::to_vec))
     }
 
-    fn number(&self, name: &str) -> Result<u64, Fault> {
+    pub(super) fn number(&self, name: &str) -> Result<u64, Fault> {
         let text = self.text(name)?.ok_or(Fault::Corrupt)?;
         let number = std::str::from_utf8(&text)
             .ok()
@@ -175,6 +175,10 @@ impl Stored<'_> {
             resource: &asked(9)?,
         };
         decision::decide(&stored, now, cutoff, &presented).ok_or(Fault::Corrupt)
+    }
+
+    pub(super) fn is(&self, name: &str, value: &[u8]) -> Result<bool, Fault> {
+        Ok(self.text(name)?.as_deref() == Some(value))
     }
 
     fn good(&self, what: &str, nonce: &[u8], kid: &[u8]) -> Result<Value, Fault> {

@@ -78,17 +78,17 @@ impl Inner {
 
     fn look_one(&self, token: &VerifiedToken) -> blacklist::Verdict {
         use blacklist::Verdict::{Ask, Clear, Dead};
-        if token.sid().is_some_and(|sid| self.outbox.has_ended(sid)) {
+        if own_sid(token).is_some_and(|sid| self.outbox.has_ended(sid)) {
             return Dead;
         }
         let Some(near) = near::of(&self.store) else {
             return Ask;
         };
         let view = near.view();
-        let kept = token.sid().and_then(|sid| self.local.get(&name(sid)));
+        let kept = own_sid(token).and_then(|sid| self.local.get(&name(sid)));
         let auth_ms = kept.map(|kept| kept.auth_ms);
         let verdict = blacklist::look_one(&view, self.store.namespace(), token, auth_ms);
-        if verdict != Clear || token.sid().is_none() {
+        if verdict != Clear || own_sid(token).is_none() {
             return verdict;
         }
         let now = self.store.clock().now_millis();
@@ -137,7 +137,7 @@ impl Inner {
         let mut leases = Vec::with_capacity(tokens.len());
         for token in tokens {
             calls.extend(blacklist::question(self.store.namespace(), token));
-            let lease = token.sid().filter(|_| reads).map(|sid| {
+            let lease = own_sid(token).filter(|_| reads).map(|sid| {
                 let text = self.next_lease();
                 calls.push(ops::read(&self.store, sid, &text, self.settings.lease_ms));
                 Lease {
@@ -187,7 +187,7 @@ impl Inner {
             Err(error) if error.is_outage() => None,
             Err(error) => return Verdict::Unknown(error.clone().into()),
         };
-        let Some(sid) = asked.token.sid() else {
+        let Some(sid) = own_sid(asked.token) else {
             // Whether such a token passes was decided before; what the lists say of it must be known.
             return match &asked.heard {
                 Ok(_) => Verdict::Active,
@@ -293,11 +293,11 @@ impl Inner {
             token.sub() == Some(&*owner.user) && token.tenant().unwrap_or("") == owner.tenant;
         let is_dead = heard.is_some_and(|heard| heard.is_dead(token, Some(owner.auth_ms)));
         // Once more: it may have been ended here while the store was asked.
-        let ended = token.sid().is_some_and(|sid| self.outbox.has_ended(sid));
+        let ended = own_sid(token).is_some_and(|sid| self.outbox.has_ended(sid));
         if !is_owner || is_dead || ended {
             return Verdict::Gone;
         }
-        if let (Some(era), Some(_), Some(sid)) = (moment.era, moment.connection, token.sid())
+        if let (Some(era), Some(_), Some(sid)) = (moment.era, moment.connection, own_sid(token))
             && fresh_ms > 0
         {
             let kept = Kept {
@@ -315,6 +315,12 @@ impl Inner {
 
 fn landed(answer: Option<Answer>) -> Answer {
     answer.unwrap_or(Err(ActiveError::new(ActiveErrorKind::Database)))
+}
+
+/// The session of a token of the first issuer, which is this application: others name their logins, and their users, by
+/// themselves.
+pub(super) fn own_sid(token: &VerifiedToken) -> Option<&str> {
+    token.sid().filter(|_| token.issuer_index() == 0)
 }
 
 fn owner_of(token: &VerifiedToken) -> [u8; 16] {

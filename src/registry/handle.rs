@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    check::{Verdict, name},
+    check::{Verdict, name, own_sid},
     database::Patience,
     error::{ActiveError, ActiveErrorKind},
     inner::Inner,
@@ -77,8 +77,8 @@ impl ActiveSessions {
     }
 
     /// Whether the session of a verified token is active and the token neither revoked nor cut off: the question of an
-    /// [`ActiveSessionLayer`](super::ActiveSessionLayer), for a token that did not come in a request. A token without `sid`
-    /// has no session.
+    /// [`ActiveSessionLayer`](super::ActiveSessionLayer), for a token that did not come in a request. A token without `sid`,
+    /// or of another issuer than the layer's first, has no session.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl ActiveSessions {
         use crate::blacklist::Verdict::{Ask, Clear, Dead};
         let tokens = std::slice::from_ref(token);
         match self.inner().look(tokens) {
-            _ if token.sid().is_none() => return Ok(false),
+            _ if own_sid(token).is_none() => return Ok(false),
             Clear => return Ok(true),
             Dead => return Ok(false),
             Ask => {}
