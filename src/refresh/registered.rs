@@ -146,45 +146,58 @@ pub(super) async fn rotate(
         scope: asked.scope,
         resource: asked.resource,
     };
-    let sid = token.family.sid();
+    let rotation = Rotation {
+        successor,
+        nonce,
+        key_id,
+        previous: &hash,
+    };
     let mut lost = None;
     for _ in 0..TRIES {
-        let Some(RegistryFamily { found, cutoff_ms }) =
-            active.family(&sid).await.map_err(failed)?
-        else {
-            return Ok(Outcome::Unknown);
-        };
-        let Some(mut data) = Data::of(&found.session.data) else {
-            return Ok(Outcome::Unknown);
-        };
-        let stored = data.family.stored(&found.session);
-        let Some(decision) = decide(&stored, found.now_ms, cutoff_ms, &presented) else {
-            return Ok(Outcome::Unknown);
-        };
-        if let Decision::Rotate { rolled } = decision {
-            let rotation = Rotation {
-                successor,
-                nonce,
-                key_id,
-                previous: &hash,
-            };
-            let next = rotation.next(&mut data, &found, token.generation);
-            let old = &found.session.token;
-            match active.rotate_row(&sid, old, next).await {
-                Ok(true) => {
-                    let how = if rolled { How::Rolled } else { How::Rotated };
-                    return good(how, nonce.to_owned(), &data.family, &found.session);
-                }
-                Ok(false) => {}
-                // Perhaps it was written: the next look knows our own nonce.
-                Err(error) if lost.is_none() => lost = Some(error),
-                Err(error) => return Err(failed(error)),
+        match attempt(active, token, &rotation, &presented).await {
+            Ok(Some(outcome)) => return Ok(outcome),
+            // Somebody else was quicker.
+            Ok(None) => {}
+            // Perhaps it was written: the next look knows our own nonce.
+            Err(error) if error.kind() == RefreshErrorKind::Store && lost.is_none() => {
+                lost = Some(error);
             }
-            continue;
+            Err(error) => return Err(error),
         }
-        return settle(active, decision, &sid, &data.family, &found).await;
     }
-    Err(lost.map_or(RefreshError::new(RefreshErrorKind::Store), failed))
+    Err(lost.unwrap_or(RefreshError::new(RefreshErrorKind::Store)))
+}
+
+/// `None` if another rotation came in between.
+async fn attempt(
+    active: &ActiveSessions,
+    token: &Token,
+    rotation: &Rotation<'_>,
+    presented: &Presented<'_>,
+) -> Result<Option<Outcome>, RefreshError> {
+    let sid = token.family.sid();
+    let Some(RegistryFamily { found, cutoff_ms }) = active.family(&sid).await.map_err(failed)?
+    else {
+        return Ok(Some(Outcome::Unknown));
+    };
+    let Some(mut data) = Data::of(&found.session.data) else {
+        return Ok(Some(Outcome::Unknown));
+    };
+    let stored = data.family.stored(&found.session);
+    let decision = decide(&stored, found.now_ms, cutoff_ms, presented);
+    let decision = decision.unwrap_or(Decision::Unknown);
+    let Decision::Rotate { rolled } = decision else {
+        let outcome = settle(active, decision, &sid, &data.family, &found).await;
+        return outcome.map(Some);
+    };
+    let next = rotation.next(&mut data, &found, token.generation);
+    let written = active.rotate_row(&sid, &found.session.token, next).await;
+    if !written.map_err(failed)? {
+        return Ok(None);
+    }
+    let how = if rolled { How::Rolled } else { How::Rotated };
+    let nonce = rotation.nonce.to_owned();
+    good(how, nonce, &data.family, &found.session).map(Some)
 }
 
 /// What a rotation writes down.

@@ -6,6 +6,7 @@ use std::{fmt, sync::Arc};
 use super::registered;
 use super::{
     Adoption, RefreshRequest,
+    asked::{narrowed, spaced},
     builder::{RotationBuilder, Settings},
     error::{RefreshError, RefreshErrorKind},
     login::RefreshLogin,
@@ -354,27 +355,6 @@ impl Inner {
             scope,
             ends_ms: of.ends_ms,
         })
-    }
-}
-
-/// The words of a list, each once, one space between them: as they are stored, compared and said.
-fn spaced(list: &str) -> String {
-    let mut words: Vec<&str> = Vec::new();
-    for word in list.split_ascii_whitespace() {
-        if !words.contains(&word) {
-            words.push(word);
-        }
-    }
-    words.join(" ")
-}
-
-/// What was asked for of what was granted: all of it, if nothing was named.
-fn narrowed(granted: &str, asked: &str) -> String {
-    let asked = spaced(asked);
-    if asked.is_empty() {
-        spaced(granted)
-    } else {
-        asked
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     jwt::VerifiedToken,
     near,
     secret::sha256_of_parts,
-    store::{Rider, StoreError, StoreErrorKind, Value},
+    store::{Call, Rider, StoreError, StoreErrorKind, Value},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -47,6 +47,22 @@ struct Lease {
     sid: String,
     text: String,
     given: bool,
+}
+
+impl Lease {
+    fn read(&self) -> Call {
+        let Inner {
+            store, settings, ..
+        } = &*self.inner;
+        ops::read(store, &self.sid, &self.text, settings.lease_ms)
+    }
+
+    /// What the store said; from here on it is known whether it was given.
+    fn was_read(&mut self, reply: Result<Value, StoreError>) -> Result<Read, StoreError> {
+        let read = reply.and_then(ops::what_was_read);
+        self.given = matches!(read, Ok(Read::Lease { .. }));
+        read
+    }
 }
 
 impl Drop for Lease {
@@ -138,14 +154,9 @@ impl Inner {
         for token in tokens {
             calls.extend(blacklist::question(self.store.namespace(), token));
             let lease = own_sid(token).filter(|_| reads).map(|sid| {
-                let text = self.next_lease();
-                calls.push(ops::read(&self.store, sid, &text, self.settings.lease_ms));
-                Lease {
-                    inner: Arc::clone(self),
-                    sid: sid.to_owned(),
-                    text,
-                    given: true,
-                }
+                let lease = self.lease(sid);
+                calls.push(lease.read());
+                lease
             });
             leases.push(lease);
         }
@@ -161,23 +172,26 @@ impl Inner {
         let pairs = tokens.iter().zip(leases);
         let asked = pairs.map(|(token, mut lease)| {
             let own = (0..blacklist::answers(token)).map(|_| next()).collect();
-            let heard = Heard::of(token, own);
-            let read = match &mut lease {
-                None => Err(StoreError::new(StoreErrorKind::Unavailable)),
-                Some(lease) => {
-                    let read = next().and_then(ops::what_was_read);
-                    lease.given = matches!(read, Ok(Read::Lease { .. }));
-                    read
-                }
-            };
             Asked {
                 token,
+                heard: Heard::of(token, own),
+                read: match &mut lease {
+                    None => Err(StoreError::new(StoreErrorKind::Unavailable)),
+                    Some(lease) => lease.was_read(next()),
+                },
                 lease,
-                heard,
-                read,
             }
         });
         asked.collect()
+    }
+
+    fn lease(self: &Arc<Self>, sid: &str) -> Lease {
+        Lease {
+            inner: Arc::clone(self),
+            sid: sid.to_owned(),
+            text: self.next_lease(),
+            given: true,
+        }
     }
 
     async fn conclude(self: &Arc<Self>, asked: &mut Asked<'_>, moment: Moment) -> Verdict {
@@ -254,16 +268,9 @@ impl Inner {
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            let mut lease = Lease {
-                inner: Arc::clone(self),
-                sid: sid.to_owned(),
-                text: self.next_lease(),
-                given: true,
-            };
-            let call = ops::read(&self.store, sid, &lease.text, self.settings.lease_ms);
-            let read = self.store.run(call).await.and_then(ops::what_was_read);
-            lease.given = matches!(read, Ok(Read::Lease { .. }));
-            match read {
+            let mut lease = self.lease(sid);
+            let reply = self.store.run(lease.read()).await;
+            match lease.was_read(reply) {
                 Ok(_) if self.store.connection() != moment.connection => break,
                 Ok(Read::Hit(standing, fresh_ms)) => return Ok((standing, fresh_ms)),
                 Ok(Read::Lease { generation, .. }) => {

@@ -1,11 +1,12 @@
 //! Ending sessions: in the database first, then in the store.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     database::Patience,
     error::ActiveError,
     handle::ActiveSessions,
+    inner::Inner,
     outbox::Duty,
     truth::{CutoffScope, Which},
 };
@@ -220,27 +221,38 @@ impl ActiveSessions {
             );
             inner.sync.void();
         }
-        match inner.carry_out(&duties).await {
-            Ok(()) => {
-                inner.outbox.done(&duties);
-                event_info!(
-                    event = "registry.revoked",
-                    count = duties.len(),
-                    "sessions were ended"
-                );
-                Revocation::Everywhere
-            }
-            Err(error) => {
-                event_warn!(event = "registry.pending", kind = ?error.kind(), "sessions were ended in the database, and the store has not been told yet");
-                inner.sync.wake.notify_one();
-                self.pending()
-            }
+        // In a task of its own, so that it ends also where the caller has gone away.
+        let telling = tokio::spawn(Arc::clone(inner).tell_of(duties));
+        match telling.await {
+            Ok(true) => Revocation::Everywhere,
+            _ => self.pending(),
         }
     }
 
     fn pending(&self) -> Revocation {
         Revocation::Pending {
             bound: self.inner().bound(),
+        }
+    }
+}
+
+impl Inner {
+    async fn tell_of(self: Arc<Self>, duties: Vec<Duty>) -> bool {
+        match self.carry_out(&duties).await {
+            Ok(()) => {
+                self.outbox.done(&duties);
+                event_info!(
+                    event = "registry.revoked",
+                    count = duties.len(),
+                    "sessions were ended"
+                );
+                true
+            }
+            Err(error) => {
+                event_warn!(event = "registry.pending", kind = ?error.kind(), "sessions were ended in the database, and the store has not been told yet");
+                self.sync.wake.notify_one();
+                false
+            }
         }
     }
 }
