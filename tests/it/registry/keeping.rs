@@ -14,7 +14,7 @@ use super::{Bench, Node, benches, mock::Mock};
 use crate::{
     blacklist::{app as listed_only, status},
     means::{proxy::Proxy, redis::RedisServer, wait},
-    session::bench::memory,
+    session::bench::{hold, memory},
 };
 
 /// Fails if: a node believes Redis before it told it what ended: a flush and a restart of everything would bring back
@@ -79,6 +79,10 @@ async fn after_a_reconnect_redis_is_told_before_it_is_believed() {
     assert_eq!(node.status(&seat).await, 200, "cached");
     proxy.reset_all().await;
     wait::until_true("the loss to be noticed", || proxy.connections() > 1).await;
+    // The new connection works, and Redis still holds what was cached.
+    let works = || async { node.store.check().await.is_ok().then_some(()) };
+    wait::until("the new connection", works).await;
+    assert_eq!(server.keys("*active:{*}").await.len(), 1);
     assert_eq!(node.status(&seat).await, 401);
 }
 
@@ -152,6 +156,26 @@ async fn a_revocation_without_redis_is_pending_and_finished_later() {
         assert_eq!(two.status(seat).await, 401);
         let told = || async { (status(&app, &seat.token).await == 401).then_some(()) };
         wait::until("Redis to be told", told).await;
+    }
+}
+
+/// Fails if: a node that ended a session accepts it until the store has been told.
+#[tokio::test]
+async fn who_ends_a_session_refuses_it_before_the_store_knows() {
+    for bench in benches().await {
+        let seat = bench.one.sign_in("alice").await;
+        assert_eq!(bench.one.status(&seat).await, 200);
+        let held = hold(&bench.one.store, "registry.forget");
+        let (node, sid) = (std::sync::Arc::clone(&bench.one), seat.sid.clone());
+        let revoking = tokio::spawn(async move { node.active.revoke(&sid).await });
+        held.reached().await;
+        assert_eq!(bench.one.active.unfinished(), 1);
+        assert_eq!(bench.one.status(&seat).await, 401, "{}", bench.name);
+        // Whoever asked for it goes away: it is finished all the same.
+        revoking.abort();
+        held.resume();
+        wait::until_true("the rest", || bench.one.active.unfinished() == 0).await;
+        assert_eq!(bench.two.status(&seat).await, 401);
     }
 }
 
