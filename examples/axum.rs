@@ -95,11 +95,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The password first, then `session.login`: it moves the session to a new id, so an id that somebody planted before is
-/// worth nothing afterwards.
+/// worth nothing afterwards. A password that is changed while it is being checked signs nobody in.
 async fn login(
     session: Session,
     Input { form, value }: Input<Credentials>,
 ) -> Result<Response, Rejection> {
+    let began = session.auth_start().await?;
     let Some(login) = value.check() else {
         let text = "wrong user name or password";
         if form {
@@ -108,7 +109,7 @@ async fn login(
         let rejection = Rejection::new(RejectionKind::LoginRequired);
         return Err(rejection.code("wrong_password").detail(text));
     };
-    let user = session.login(login).await?;
+    let user = session.login(login.not_before(began)).await?;
     let answer = Json(json!({ "user": user.id() }));
     Ok(home_or(form, answer))
 }

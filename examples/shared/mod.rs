@@ -96,8 +96,10 @@ pub struct Transfer {
 }
 
 /// Name, password, and the tenant that the account belongs to, if any.
-const ACCOUNTS: [(&str, &str, &str); 2] =
-    [("alice", "wonderland", ""), ("bob", "builder", "builders")];
+const ACCOUNTS: [(&str, &str, Option<&str>); 2] = [
+    ("alice", "wonderland", None),
+    ("bob", "builder", Some("builders")),
+];
 
 /// The body of `POST /login` and `POST /token`.
 #[derive(Deserialize)]
@@ -109,7 +111,7 @@ pub struct Credentials {
 impl Credentials {
     /// Whom to sign in, if the password is right. A real service stores no passwords: it keeps what a library for
     /// password hashing (Argon2id) made of them, and lets that library compare.
-    fn account(&self) -> Option<(&'static str, &'static str)> {
+    fn account(&self) -> Option<(&'static str, Option<&'static str>)> {
         let account = ACCOUNTS.iter().find(|(name, ..)| *name == self.username);
         let &(name, _, tenant) = account.filter(|(_, password, _)| *password == self.password)?;
         Some((name, tenant))
@@ -118,13 +120,21 @@ impl Credentials {
     /// For a session.
     pub fn check(&self) -> Option<Login> {
         let (name, tenant) = self.account()?;
-        Some(Login::new(name).tenant(tenant))
+        let login = Login::new(name);
+        Some(match tenant {
+            Some(tenant) => login.tenant(tenant),
+            None => login,
+        })
     }
 
     /// For tokens.
     pub fn for_tokens(&self) -> Option<RefreshLogin> {
         let (name, tenant) = self.account()?;
-        Some(RefreshLogin::new(name).tenant(tenant))
+        let login = RefreshLogin::new(name);
+        Some(match tenant {
+            Some(tenant) => login.tenant(tenant),
+            None => login,
+        })
     }
 }
 

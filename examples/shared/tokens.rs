@@ -71,11 +71,14 @@ impl Tokens {
     ) -> Result<Response<Bytes>, Rejection> {
         // RFC 6749 §5.2 has this one name for everything that is wrong with a password.
         let wrong = || Rejection::new(RejectionKind::InvalidGrant).code("wrong_password");
+        let began = self.rotation.auth_start().await?;
         let login = credentials.for_tokens().ok_or_else(wrong)?;
         let agent = headers
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
-        let login = login.user_agent(agent.unwrap_or("unknown"));
+        let login = login
+            .user_agent(agent.unwrap_or("unknown"))
+            .not_before(began);
         Ok(self.refresh.answer(&self.rotation.issue(&login).await?))
     }
 

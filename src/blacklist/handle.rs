@@ -39,7 +39,8 @@ impl Blacklist {
     ///
     /// # Errors
     ///
-    /// When the token has no `jti`, or the store cannot confirm it; the token may or may not be revoked then.
+    /// When the token has no `jti`, or the store cannot confirm it; the token may or may not be revoked then. When the store's
+    /// clock is so far ahead that it wrote nothing ([`ClockSkew`](RevokeErrorKind::ClockSkew)).
     pub async fn revoke(&self, token: &VerifiedToken) -> Result<(), RevokeError> {
         let jti = token.jti().ok_or(RevokeError::NO_ID)?;
         // The token's own word, and never a caller's: an entry that ends early is a hole.
@@ -122,7 +123,11 @@ impl Blacklist {
             near::of(&self.store).map(|near| near.revoke(list, name.as_str().as_bytes(), left));
         let key = ops::key(self.store.namespace(), list, name);
         let call = ops::revocation(key, until, "revoked");
-        self.store.run(call).await?.number()?;
+        let held = self.store.run(call).await?.number()? == 1;
+        // By the store's clock the token is too old for anybody; by this node's it may be good for a while.
+        if !held && until > self.store.clock().now_millis() {
+            return Err(RevokeError::CLOCKS);
+        }
         if let Some(pledge) = pledge {
             pledge.kept();
         }
@@ -143,6 +148,9 @@ pub struct RevokeError {
 pub enum RevokeErrorKind {
     /// The store did not confirm it: try again.
     Store,
+    /// The store's clock is more than a minute ahead of this node's and holds the token for expired: nothing was written, and
+    /// nodes whose clock is behind still accept it. See [`Store::check`].
+    ClockSkew,
     /// The token has no `jti`, or the `sid` is empty: there is nothing to put on the list.
     NoId,
 }
@@ -150,6 +158,10 @@ pub enum RevokeErrorKind {
 impl RevokeError {
     const NO_ID: Self = Self {
         kind: RevokeErrorKind::NoId,
+        source: None,
+    };
+    const CLOCKS: Self = Self {
+        kind: RevokeErrorKind::ClockSkew,
         source: None,
     };
 
@@ -172,7 +184,7 @@ impl From<StoreError> for RevokeError {
 impl From<RevokeError> for Rejection {
     fn from(error: RevokeError) -> Self {
         let kind = match error.kind {
-            RevokeErrorKind::Store => RejectionKind::Unavailable,
+            RevokeErrorKind::Store | RevokeErrorKind::ClockSkew => RejectionKind::Unavailable,
             RevokeErrorKind::NoId => RejectionKind::InvalidRequest,
         };
         Self::new(kind).caused_by(error)
@@ -183,6 +195,9 @@ impl fmt::Display for RevokeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             RevokeErrorKind::Store => "the store did not confirm the revocation",
+            RevokeErrorKind::ClockSkew => {
+                "the store's clock is ahead: it denies nothing that it holds for expired"
+            }
             RevokeErrorKind::NoId => "there is no id to revoke by",
         })
     }

@@ -9,8 +9,8 @@ use crate::{
     near::{List, Scope, View},
     secret::{encode_exact, sha256_of_parts},
     store::{
-        Arg, Call, Fault, Key, Memory, Namespace, Operation, Replies, StoreError, StoreErrorKind,
-        Tag, Value, exists, mget,
+        Arg, Call, Fault, Key, Memory, Namespace, Operation, Replies, StoreError, Tag, Value,
+        corrupt, exists, get,
     },
 };
 
@@ -18,7 +18,8 @@ static REVOKE: Operation =
     Operation::script("blacklist.revoke", &[include_str!("revoke.lua")], revoke);
 /// `EXISTS`, so that an entry counts whatever kind of value somebody gave it.
 static LISTED: Operation = Operation::command("blacklist.listed", "EXISTS", exists);
-static CUTOFFS: Operation = Operation::command("blacklist.cutoffs", "MGET", mget);
+/// Of one key: `MGET` answers nothing for a key of another kind, and a cutoff that cannot be read is no missing one.
+static CUTOFF: Operation = Operation::command("blacklist.cutoffs", "GET", get);
 
 pub(super) const ALL: [&Operation; 1] = [&REVOKE];
 
@@ -84,7 +85,9 @@ pub(super) fn revocation(key: Key, until_ms: u64, reason: &'static str) -> Call 
 
 /// The question about a token: what are the cutoffs that apply, and is it listed, if it has ids.
 pub(crate) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call> {
-    let mut calls = vec![Call::new(&CUTOFFS, cutoffs(namespace, token), Vec::new())];
+    let cutoffs = cutoffs(namespace, token).into_iter();
+    let ask = |key| Call::new(&CUTOFF, vec![key], Vec::new());
+    let mut calls: Vec<_> = cutoffs.map(ask).collect();
     // A question without keys is an error to the server.
     if has_id(token) {
         let listed = names(token).map(|(list, name)| key(namespace, list, &name));
@@ -95,7 +98,13 @@ pub(crate) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call
 
 /// How many replies belong to the [`question`] about this token.
 pub(crate) fn answers(token: &VerifiedToken) -> usize {
-    1 + usize::from(has_id(token))
+    cutoffs_of(token) + usize::from(has_id(token))
+}
+
+/// How many [`cutoffs`] there are.
+fn cutoffs_of(token: &VerifiedToken) -> usize {
+    let has_tenant = token.tenant().is_some_and(|tenant| !tenant.is_empty());
+    1 + usize::from(token.sub().is_some()) + usize::from(has_tenant)
 }
 
 /// Whether there is anything that this token could be listed by.
@@ -203,14 +212,13 @@ pub(crate) struct Heard {
 
 impl Heard {
     pub(crate) fn of(token: &VerifiedToken, replies: Replies) -> Result<Self, StoreError> {
-        let corrupt = || StoreError::new(StoreErrorKind::Corrupt);
         let mut replies = replies.into_iter();
-        let cutoffs = replies.next().ok_or_else(corrupt)??.into_list()?;
-        let listed = has_id(token) && replies.next().ok_or_else(corrupt)??.number()? > 0;
         let mut cutoff = None;
-        for moment in cutoffs {
+        for _ in 0..cutoffs_of(token) {
+            let moment = replies.next().ok_or_else(corrupt)??;
             cutoff = cutoff.max(moment.as_number()?);
         }
+        let listed = has_id(token) && replies.next().ok_or_else(corrupt)??.number()? > 0;
         Ok(Self { listed, cutoff })
     }
 

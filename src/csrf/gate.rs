@@ -271,7 +271,7 @@ impl Exit for CsrfExit {
             && script()
             && let Some(rejection) = self.gate.object(Denied::ForeignScript)
         {
-            return Leave::Wait(Box::pin(std::future::ready(Err(rejection))));
+            return Leave::Wait(Box::pin(std::future::ready(Err(rejection.into()))));
         }
         self.token.leave(&mut head);
         if self.checked {

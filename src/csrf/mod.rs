@@ -95,6 +95,9 @@ mod stored;
 mod token;
 mod verdict;
 
+#[cfg(test)]
+pub(crate) use stored::call as secret_call;
+
 pub use error::{CsrfError, CsrfErrorKind};
 pub use form::{CsrfFormLayer, FormBody, FormFuture, FormReader};
 pub use gate::CsrfGate;

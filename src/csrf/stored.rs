@@ -26,7 +26,7 @@ pub(super) fn make(place: &CsrfPlace) -> Result<Call, getrandom::Error> {
     Ok(call(place, encode(random_bytes::<32>()?)))
 }
 
-fn call(place: &CsrfPlace, new: String) -> Call {
+pub(crate) fn call(place: &CsrfPlace, new: String) -> Call {
     // The layer is built without the store, so connections learn of the script at its first use.
     place.store.register(&[&SECRET]);
     let keys = vec![place.secret.clone(), place.session.clone()];

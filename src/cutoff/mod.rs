@@ -8,7 +8,8 @@
 //!    the latest moment that any login ever took. So a login after a cutoff always works, the next cutoff always ends it,
 //!    and neither depends on the clock moving on, or forward, in between: not even after a failover to a server whose
 //!    clock is behind.
-//! 4. A cutoff is kept as long as the longest-lived credential of the store
+//! 4. A login whose authentication began before a cutoff and ended after it can be refused: see [`AuthStart`].
+//! 5. A cutoff is kept as long as the longest-lived credential of the store
 //!    ([`StoreBuilder::longest_credential`](crate::store::StoreBuilder::longest_credential)).
 //!
 //! ```
@@ -23,10 +24,21 @@
 //! # Ok(()) }
 //! ```
 
+mod start;
+
+pub use start::AuthStart;
+#[cfg(any(feature = "session", feature = "refresh"))]
+pub(crate) use start::is_outdated;
+#[cfg(test)]
+pub(crate) use start::start_call;
+
 use crate::{
     clock::millis,
     near::{self, Scope},
-    store::{Arg, Call, Fault, Key, Memory, Namespace, Operation, Store, StoreError, Tag, Value},
+    store::{
+        Arg, Call, Fault, Key, Memory, Namespace, Operation, Store, StoreError, StoreErrorKind,
+        Tag, Value,
+    },
 };
 
 /// The shared beginning of scripts that read cutoffs.
@@ -45,7 +57,8 @@ pub(crate) static AT_LEAST: Operation = Operation::script(
 /// Ends everything of a user, a tenant or everyone that was authenticated before now: sessions at once on every
 /// instance, tokens within the bound of the layer that checks them.
 ///
-/// A login right after it works, within the same millisecond as well.
+/// A login right after it works, within the same millisecond as well. One whose password is being checked meanwhile works
+/// too unless it says when it began: see [`AuthStart`]. For a changed password, write the new one first.
 #[derive(Clone, Debug)]
 pub struct Cutoffs {
     store: Store,
@@ -55,7 +68,7 @@ impl Cutoffs {
     /// Cutoffs in this store.
     #[must_use]
     pub fn new(store: &Store) -> Self {
-        store.register(&[&RAISE]);
+        store.register(&[&RAISE, &start::START]);
         Self {
             store: store.clone(),
         }
@@ -68,8 +81,10 @@ impl Cutoffs {
     ///
     /// # Errors
     ///
-    /// When the store cannot say that it holds. It may hold nevertheless; raising it again is harmless.
+    /// When the store cannot say that it holds. It may hold nevertheless; raising it again is harmless. For an empty name
+    /// ([`Invalid`](crate::store::StoreErrorKind::Invalid)): a cutoff of nobody ends nothing.
     pub async fn user(&self, tenant: &str, user: &str) -> Result<u64, StoreError> {
+        named(user)?;
         let tag = self.store.namespace().user_tag("", tenant, user);
         self.raise(Scope::User(tag)).await
     }
@@ -80,6 +95,8 @@ impl Cutoffs {
     ///
     /// As [`user`](Self::user).
     pub async fn subject(&self, iss: &str, tenant: &str, sub: &str) -> Result<u64, StoreError> {
+        named(iss)?;
+        named(sub)?;
         let tag = self.store.namespace().user_tag(iss, tenant, sub);
         self.raise(Scope::User(tag)).await
     }
@@ -90,6 +107,7 @@ impl Cutoffs {
     ///
     /// As [`user`](Self::user).
     pub async fn tenant(&self, tenant: &str) -> Result<u64, StoreError> {
+        named(tenant)?;
         let tag = self.store.namespace().tenant_tag(tenant);
         self.raise(Scope::Tenant(tag)).await
     }
@@ -101,6 +119,16 @@ impl Cutoffs {
     /// As [`user`](Self::user).
     pub async fn everyone(&self) -> Result<u64, StoreError> {
         self.raise(Scope::Everyone).await
+    }
+
+    /// The moment at which an authentication begins, in one trip. A login that is given it is refused if a cutoff comes
+    /// before it is through.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn auth_start(&self) -> Result<AuthStart, StoreError> {
+        AuthStart::ask(&self.store).await
     }
 
     async fn raise(&self, scope: Scope) -> Result<u64, StoreError> {
@@ -118,6 +146,14 @@ impl Cutoffs {
     }
 }
 
+/// Nobody has an empty name: it is one that the caller has lost.
+pub(crate) fn named(name: &str) -> Result<(), StoreError> {
+    if name.is_empty() {
+        return Err(StoreError::new(StoreErrorKind::Invalid));
+    }
+    Ok(())
+}
+
 /// Raises the cutoff under `key`, to be kept for `kept` milliseconds.
 pub(crate) fn raise_call(namespace: &Namespace, key: Key, kept: u64) -> Call {
     Call::new(&RAISE, vec![key, latest_key(namespace)], vec![kept.into()])
@@ -131,12 +167,12 @@ pub(crate) fn at_least_call(store: &Store, scope: &Scope, moment: u64) -> Call {
     Call::new(&AT_LEAST, vec![key], vec![moment.into(), kept.into()])
 }
 
-/// What the cutoffs of these scopes are.
+/// What the cutoff of this scope is.
 #[cfg(feature = "registry")]
-pub(crate) fn read_call(store: &Store, scopes: &[Scope]) -> Call {
-    static READ: Operation = Operation::command("cutoff.read", "MGET", crate::store::mget);
-    let keys = scopes.iter().map(|scope| key_of(store.namespace(), scope));
-    Call::new(&READ, keys.collect(), Vec::new())
+pub(crate) fn read_call(store: &Store, scope: &Scope) -> Call {
+    static READ: Operation = Operation::command("cutoff.read", "GET", crate::store::get);
+    let key = key_of(store.namespace(), scope);
+    Call::new(&READ, vec![key], Vec::new())
 }
 
 pub(crate) fn key_of(namespace: &Namespace, scope: &Scope) -> Key {
@@ -169,13 +205,23 @@ fn raise(memory: &mut Memory, now: u64, keys: &[Key], args: &[Arg]) -> Result<Va
     let [cutoff, ahead] = keys else {
         return Err(Fault::Corrupt);
     };
-    let old = read(memory, cutoff)?.map_or(0, |old| old + 1);
-    let ahead = read(memory, ahead)?.unwrap_or(0);
-    let raised = now.max(old).max(ahead);
-    let text = raised.to_string();
+    let (old, latest) = (read(memory, cutoff)?, read(memory, ahead)?);
     let kept = args.first().ok_or(Fault::Corrupt)?.int()?;
-    memory.set(cutoff, text.clone().into_bytes(), Some(raised + kept))?;
-    Ok(Value::bytes(text))
+    let raised = next(now, old, latest);
+    keep(memory, cutoff, raised, kept)?;
+    note_latest(memory, ahead, latest, raised + 1, kept)?;
+    Ok(Value::bytes(raised.to_string()))
+}
+
+/// `next_cutoff`
+pub(crate) fn next(now: u64, old: Option<u64>, latest: Option<u64>) -> u64 {
+    let after_old = old.map_or(0, |old| old + 1);
+    now.max(after_old).max(latest.unwrap_or(0))
+}
+
+/// `keep_moment`
+pub(crate) fn keep(memory: &mut Memory, key: &Key, at: u64, kept: u64) -> Result<(), Fault> {
+    memory.set(key, at.to_string().into_bytes(), Some(at + kept))
 }
 
 /// The Rust half of `at_least.lua`.
@@ -211,16 +257,16 @@ pub(crate) fn largest(memory: &Memory, keys: &[Key]) -> Result<Option<u64>, Faul
         .try_fold(None, |largest, key| Ok(largest.max(read(memory, key)?)))
 }
 
-/// Notes the moment that a login took, for the Rust halves.
-#[cfg(any(feature = "session", feature = "refresh"))]
+/// `note_latest`
 pub(crate) fn note_latest(
     memory: &mut Memory,
     key: &Key,
-    auth: u64,
+    latest: Option<u64>,
+    at: u64,
     kept: u64,
 ) -> Result<(), Fault> {
-    if read(memory, key)?.is_none_or(|latest| auth > latest) {
-        memory.set(key, auth.to_string().into_bytes(), Some(auth + kept))?;
+    if latest.is_none_or(|latest| at > latest) {
+        keep(memory, key, at, kept)?;
     }
     Ok(())
 }

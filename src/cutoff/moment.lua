@@ -5,3 +5,22 @@ local function moment(key)
   if #text > 15 or not string.find(text, '^%d+$') then error('CORRUPT not a moment') end
   return tonumber(text)
 end
+
+-- A cutoff is later than any before it and than any moment of authentication handed out so far. All are read before
+-- anything is written: what cannot be read leaves everything as it was.
+local function next_cutoff(now, old, latest) return math.max(now, old + 1, latest) end
+
+local function keep_moment(key, at, kept)
+  redis.call('SET', key, string.format('%.0f', at), 'PXAT', string.format('%.0f', at + kept))
+end
+
+-- Notes a moment of authentication if it is the latest; `latest` is what was read before.
+local function note_latest(key, latest, at, kept)
+  if at > latest then keep_moment(key, at, kept) end
+end
+
+-- Whether an authentication that began at `start` (0: nobody says when) is too old for a login now: a cutoff came since, or
+-- nobody can say whether one did, because cutoffs of then are no longer kept or the store has lost that moment.
+local function is_outdated(start, now, cutoff, latest, kept)
+  return start > 0 and (cutoff >= start or start + kept <= now or start > math.max(now, latest))
+end

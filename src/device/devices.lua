@@ -6,26 +6,31 @@ local what, sid = ARGV[1], ARGV[2]
 local names = { ARGV[4], ARGV[5], ARGV[6], ARGV[7] }
 local before = -1
 for i = 4, #KEYS do before = math.max(before, moment(KEYS[i])) end
-index_trim(KEYS[1], KEYS[2], now)
+index_check(KEYS[1], KEYS[2])
 
 if what == 'list' then
-  local reply = {}
+  local reply, dead = {}, {}
   for _, id in ipairs(index_living(KEYS[1], now)) do
     local meta = redis.call('HGET', KEYS[2], id) or ''
     local seen = index_last_use(KEYS[2], id, names, now)
     if seen and index_auth(KEYS[2], id) > before then
       reply[#reply + 1] = { id, string.format('%.0f', seen), string.sub(meta, 44) }
     else
-      index_remove(KEYS[1], KEYS[2], id)
+      dead[#dead + 1] = id
     end
   end
+  index_trim(KEYS[1], KEYS[2], now)
+  for _, id in ipairs(dead) do index_remove(KEYS[1], KEYS[2], id) end
   return reply
 end
 
 -- Denied sids are not the user's own: one that is not known to be this user's is not denied.
 if what == 'one' then
-  local was = redis.call('ZSCORE', KEYS[1], sid)
-  if was or redis.call('HEXISTS', names[2] .. sid, 'cur') == 1 then kill(KEYS[1], KEYS[2], sid, names, 'revoked') end
+  local score = redis.call('ZSCORE', KEYS[1], sid)
+  local was = score and tonumber(score) > now
+  local known = was or redis.call('HEXISTS', names[2] .. sid, 'cur') == 1
+  index_trim(KEYS[1], KEYS[2], now)
+  if known then kill(KEYS[1], KEYS[2], sid, names, 'revoked') end
   return was and 1 or 0
 end
 
@@ -33,6 +38,7 @@ end
 -- issued anew since, it is of nobody.
 if what == 'token' then
   local family = redis.call('HMGET', names[2] .. sid, 'epoch', 'ended')
+  index_trim(KEYS[1], KEYS[2], now)
   if family[2] or (family[1] and family[1] ~= ARGV[8]) then return 0 end
   kill(KEYS[1], KEYS[2], sid, names, 'revoked')
   return 1
@@ -42,23 +48,20 @@ end
 -- left. 'others' takes the current device past the cutoff, unless it is dead itself: a request under way may belong to
 -- one that was signed out meanwhile.
 local keeps = what == 'others' and index_is_alive(KEYS[1], KEYS[2], sid, now, before, names)
-local old = moment(KEYS[4])
-local ahead = moment(KEYS[3])
-local cutoff = math.max(now, old + 1, ahead)
-local function keep(key, moment)
-  local text = string.format('%.0f', moment)
-  redis.call('SET', key, text, 'PXAT', string.format('%.0f', moment + tonumber(ARGV[3])))
-end
-keep(KEYS[4], cutoff)
+local latest, kept = moment(KEYS[3]), tonumber(ARGV[3])
+local cutoff = next_cutoff(now, moment(KEYS[4]), latest)
+local living = index_living(KEYS[1], now)
+index_trim(KEYS[1], KEYS[2], now)
+keep_moment(KEYS[4], cutoff, kept)
+note_latest(KEYS[3], latest, cutoff + 1, kept)
 local ended = 0
-for _, id in ipairs(index_living(KEYS[1], now)) do
+for _, id in ipairs(living) do
   if not keeps or id ~= sid then
     kill(KEYS[1], KEYS[2], id, names, 'revoked')
     ended = ended + 1
   end
 end
 if keeps then
-  keep(KEYS[3], math.max(cutoff + 1, ahead))
   local auth = string.format('%015.0f', cutoff + 1)
   if redis.call('EXISTS', names[2] .. sid) == 1 then redis.call('HSET', names[2] .. sid, 'auth', auth) end
   local meta = redis.call('HGET', KEYS[2], sid)

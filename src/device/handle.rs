@@ -7,7 +7,7 @@ use crate::{
     clock::millis,
     cutoff,
     near::{self, List, Scope},
-    store::{Call, Operation, Store, StoreError, StoreErrorKind, Tag, Value},
+    store::{Call, Operation, Store, StoreError, Tag, Value, corrupt},
     trace::event_info,
 };
 
@@ -20,7 +20,7 @@ static DEVICES: Operation = Operation::script(
 /// The devices on which users are signed in.
 ///
 /// Each method is one trip, and takes effect on sessions, refresh tokens and access tokens of the device, on every
-/// instance, before it returns; on other instances with a [replica](crate::near), within its `max_staleness`. `tenant` is empty where there are no tenants.
+/// instance, before it returns; each refuses an empty user ([`Invalid`](crate::store::StoreErrorKind::Invalid)); on other instances with a [replica](crate::near), within its `max_staleness`. `tenant` is empty where there are no tenants.
 #[derive(Clone, Debug)]
 pub struct Devices {
     store: Store,
@@ -97,7 +97,8 @@ impl Devices {
         self.end(tenant, user, "others", current).await
     }
 
-    /// Ends all devices of the user; says how many. A login right after it works.
+    /// Ends all devices of the user; says how many. A login right after it works; so does one whose password is being checked
+    /// meanwhile, unless it says [when it began](cutoff::AuthStart).
     ///
     /// # Errors
     ///
@@ -155,6 +156,7 @@ impl Devices {
         what: &'static str,
         sid: &str,
     ) -> Result<Value, StoreError> {
+        cutoff::named(user)?;
         let tag = self.store.namespace().user_tag("", tenant, user);
         let reply = self.store.run(self.call(&tag, tenant, what, sid)).await?;
         if let Some(near) = near::of(&self.store) {
@@ -169,7 +171,7 @@ impl Devices {
         Ok(reply)
     }
 
-    fn call(&self, tag: &Tag, tenant: &str, what: &'static str, sid: &str) -> Call {
+    pub(crate) fn call(&self, tag: &Tag, tenant: &str, what: &'static str, sid: &str) -> Call {
         let namespace = self.store.namespace();
         let [zset, hash] = keys(namespace, tag);
         let mut keys = vec![
@@ -188,10 +190,6 @@ impl Devices {
         Names::new(&self.store, tag).append_to(&mut args);
         Call::new(&DEVICES, keys, args)
     }
-}
-
-fn corrupt() -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt)
 }
 
 fn device(entry: Value, current: Option<&str>) -> Result<Device, StoreError> {

@@ -2,6 +2,12 @@
 -- the hash its session is stored under (43 bytes, all '.' for none), when its user authenticated (15 digits), and JSON.
 -- It needs no events: whatever has expired is dropped here whenever the index is written.
 
+-- Before the first write of a script: an index that somebody else wrote is an error, and nothing is half done.
+local function index_check(zset, hash)
+  redis.call('ZCARD', zset)
+  redis.call('HLEN', hash)
+end
+
 local function index_trim(zset, hash, now)
   for _ = 1, 50 do
     local dead = redis.call('ZRANGEBYSCORE', zset, '-inf', string.format('%.0f', now), 'LIMIT', 0, 1000)
@@ -108,22 +114,29 @@ local function index_is_alive(zset, hash, sid, now, cutoff, names)
   return expires and expires > now and index_auth(hash, sid) > cutoff and index_last_use(hash, sid, names, now) ~= nil
 end
 
--- Makes room for `sid` among at most `limit` members (0: any number) of whom those are dead that signed in at or before
--- `cutoff`, or of whom nothing is left. Whoever signed in first goes, or nobody may come. Says whether there is room.
+-- Makes room for `sid` among at most `limit` members of whom those are dead that signed in at or before `cutoff`, or of
+-- whom nothing is left. Whoever signed in first goes, or nobody may come. Says whether there is room. As long as fewer are
+-- listed nobody looks at them one by one.
 local function index_admit(zset, hash, now, sid, limit, evict, names, cutoff)
-  index_trim(zset, hash, now)
-  if limit == 0 or redis.call('ZSCORE', zset, sid) then return true end
-  local living = {}
+  local after = '(' .. string.format('%.0f', now)
+  if redis.call('ZSCORE', zset, sid) or redis.call('ZCOUNT', zset, after, '+inf') < limit then
+    index_trim(zset, hash, now)
+    return true
+  end
+  local cut, dead, living = {}, {}, {}
   for _, other in ipairs(index_living(zset, now)) do
     local auth = index_auth(hash, other)
     if auth <= cutoff then
-      kill(zset, hash, other, names, 'revoked')
+      cut[#cut + 1] = other
     elseif not index_last_use(hash, other, names, now) then
-      index_remove(zset, hash, other)
+      dead[#dead + 1] = other
     else
       living[#living + 1] = { other, auth }
     end
   end
+  index_trim(zset, hash, now)
+  for _, other in ipairs(cut) do kill(zset, hash, other, names, 'revoked') end
+  for _, other in ipairs(dead) do index_remove(zset, hash, other) end
   if #living < limit then return true end
   if not evict then return false end
   table.sort(living, function(a, b)

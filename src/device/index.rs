@@ -133,6 +133,13 @@ impl Index<'_> {
         Ok(())
     }
 
+    /// `index_check`
+    pub(crate) fn check(&self, memory: &Memory) -> Result<(), Fault> {
+        memory.sorted_score(self.zset, b"")?;
+        memory.hash_get(self.hash, b"")?;
+        Ok(())
+    }
+
     pub(crate) fn trim(&self, memory: &mut Memory, now: u64) -> Result<(), Fault> {
         let all = memory.sorted_range(self.zset)?.into_iter();
         let dead: Vec<_> = all.take_while(|(_, expires)| *expires <= now).collect();
@@ -253,30 +260,37 @@ impl Index<'_> {
         sid: &[u8],
         room: &Room<'_>,
     ) -> Result<bool, Fault> {
-        self.trim(memory, now)?;
-        if room.limit == 0 || memory.sorted_score(self.zset, sid)?.is_some() {
+        let listed = self.living(memory, now)?;
+        let known = memory.sorted_score(self.zset, sid)?.is_some();
+        if known || (listed.len() as u64) < room.limit {
+            self.trim(memory, now)?;
             return Ok(true);
         }
-        let mut living = Vec::new();
-        for other in self.living(memory, now)? {
+        let (mut cut, mut dead, mut living) = (Vec::new(), Vec::new(), Vec::new());
+        for other in listed {
             let auth = authenticated(&self.meta(memory, &other)?.unwrap_or_default());
             if room.cutoff.is_some_and(|cutoff| auth <= cutoff) {
-                self.kill(memory, now, &other, room.names, Some("revoked"))?;
+                cut.push(other);
             } else if self.last_use(memory, now, &other, room.names)?.is_none() {
-                self.remove(memory, &other)?;
+                dead.push(other);
             } else {
                 living.push((auth, other));
             }
+        }
+        self.trim(memory, now)?;
+        for other in cut {
+            self.kill(memory, now, &other, room.names, Some("revoked"))?;
+        }
+        for other in dead {
+            self.remove(memory, &other)?;
         }
         let over = (living.len() as u64 + 1).saturating_sub(room.limit);
         if over > 0 && !room.evict {
             return Ok(false);
         }
         living.sort();
-        for (_, other) in living
-            .iter()
-            .take(usize::try_from(over).unwrap_or(usize::MAX))
-        {
+        let over = usize::try_from(over).unwrap_or(usize::MAX);
+        for (_, other) in living.iter().take(over) {
             self.kill(memory, now, other, room.names, Some("elsewhere"))?;
         }
         Ok(true)

@@ -21,12 +21,15 @@ pub(super) fn devices(
     let (names, epoch) = rest.split_at_checked(4).ok_or(Fault::Corrupt)?;
     let (index, names, sid) = (Index { zset, hash }, Names::read(names)?, sid.bytes());
     let before = cutoff::largest(memory, cutoffs)?;
-    index.trim(memory, now)?;
+    index.check(memory)?;
     match what.bytes().as_ref() {
         b"list" => list(memory, now, &index, &names, before),
         b"one" => {
-            let was = memory.sorted_score(zset, &sid)?.is_some();
-            if was || memory.hash_get(&names.family_of(&sid), b"cur")?.is_some() {
+            let expires = memory.sorted_score(zset, &sid)?;
+            let was = expires.is_some_and(|expires| expires > now);
+            let known = was || memory.hash_get(&names.family_of(&sid), b"cur")?.is_some();
+            index.trim(memory, now)?;
+            if known {
                 index.kill(memory, now, &sid, &names, Some("revoked"))?;
             }
             Ok(Value::Int(i64::from(was)))
@@ -37,7 +40,9 @@ pub(super) fn devices(
             let is_another = memory
                 .hash_get(&family, b"epoch")?
                 .is_some_and(|found| *found != *epoch);
-            if is_another || memory.hash_get(&family, b"ended")?.is_some() {
+            let ended = memory.hash_get(&family, b"ended")?.is_some();
+            index.trim(memory, now)?;
+            if is_another || ended {
                 return Ok(Value::Int(0));
             }
             index.kill(memory, now, &sid, &names, Some("revoked"))?;
@@ -47,14 +52,21 @@ pub(super) fn devices(
             let user_cutoff = cutoffs.first().ok_or(Fault::Corrupt)?;
             let keeps = what == b"others" && index.is_alive(memory, now, &sid, before, &names)?;
             let current = keeps.then_some(&*sid);
-            let old = cutoff::read(memory, user_cutoff)?.map_or(0, |old| old + 1);
-            let latest = cutoff::read(memory, ahead)?.unwrap_or(0);
-            let raised = now.max(old).max(latest);
+            let old = cutoff::read(memory, user_cutoff)?;
+            let latest = cutoff::read(memory, ahead)?;
+            let raised = cutoff::next(now, old, latest);
             let kept = kept.int()?;
-            keep(memory, user_cutoff, raised, kept)?;
-            let ended = end_all_but(memory, now, &index, &names, current)?;
+            let living = index.living(memory, now)?;
+            index.trim(memory, now)?;
+            cutoff::keep(memory, user_cutoff, raised, kept)?;
+            cutoff::note_latest(memory, ahead, latest, raised + 1, kept)?;
+            let others = living.iter().filter(|sid| current != Some(&***sid));
+            let mut ended = 0;
+            for sid in others {
+                index.kill(memory, now, sid, &names, Some("revoked"))?;
+                ended += 1;
+            }
             if let Some(current) = current {
-                keep(memory, ahead, latest.max(raised + 1), kept)?;
                 take_past(memory, &index, &names, current, raised + 1)?;
             }
             Ok(Value::List(vec![
@@ -63,27 +75,6 @@ pub(super) fn devices(
             ]))
         }
     }
-}
-
-fn keep(memory: &mut Memory, key: &Key, moment: u64, kept: u64) -> Result<(), Fault> {
-    memory.set(key, moment.to_string().into_bytes(), Some(moment + kept))
-}
-
-fn end_all_but(
-    memory: &mut Memory,
-    now: u64,
-    index: &Index<'_>,
-    names: &Names,
-    current: Option<&[u8]>,
-) -> Result<u64, Fault> {
-    let mut ended = 0;
-    for sid in index.living(memory, now)? {
-        if current != Some(&*sid) {
-            index.kill(memory, now, &sid, names, Some("revoked"))?;
-            ended += 1;
-        }
-    }
-    Ok(ended)
 }
 
 /// Takes the current device past a cutoff.
@@ -127,7 +118,7 @@ fn list(
     names: &Names,
     cutoff: Option<u64>,
 ) -> Result<Value, Fault> {
-    let mut reply = Vec::new();
+    let (mut reply, mut dead) = (Vec::new(), Vec::new());
     for sid in index.living(memory, now)? {
         let meta = index.meta(memory, &sid)?.unwrap_or_default();
         match index.last_use(memory, now, &sid, names)? {
@@ -140,8 +131,12 @@ fn list(
                     Value::Bytes(about),
                 ]));
             }
-            _ => index.remove(memory, &sid)?,
+            _ => dead.push(sid),
         }
+    }
+    index.trim(memory, now)?;
+    for sid in dead {
+        index.remove(memory, &sid)?;
     }
     Ok(Value::List(reply))
 }

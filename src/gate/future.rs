@@ -6,17 +6,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, Request, Response, response};
+use http::{HeaderMap, Request, Response, header::CACHE_CONTROL, response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
     Gate,
-    sealed::{BoxFuture, Entry, Exit, Leave, Steps},
+    sealed::{BoxFuture, Entry, Exit, Leave, Refusal, Steps},
 };
-use crate::refuse::{Protocol, Refuse, Refused, Rejection, respond};
+use crate::refuse::{Protocol, Refuse, Refused, respond};
 
-type Saved = Result<response::Parts, Rejection>;
+type Saved = Result<response::Parts, Refusal>;
 
 pin_project! {
     /// The response future of [`Gated`](crate::Gated).
@@ -164,10 +164,19 @@ impl<T, R: Refuse<T>> Held<Response<T>, R> {
     fn release(self, saved: Saved) -> Response<T> {
         match saved {
             Ok(head) => Response::from_parts(head, self.headless.into_body()),
-            Err(rejection) => {
+            Err(Refusal { rejection, headers }) => {
                 // Nothing of the inner response may be seen, and its body need not live any longer.
                 drop(self.headless);
-                respond(&self.responder, Refused::from(self.protocol), rejection)
+                let refused = Refused::from(self.protocol);
+                let mut response = respond(&self.responder, refused, rejection);
+                for (name, value) in headers.iter().flat_map(|headers| headers.iter()) {
+                    if name == CACHE_CONTROL {
+                        response.headers_mut().insert(name, value.clone());
+                    } else {
+                        response.headers_mut().append(name, value.clone());
+                    }
+                }
+                response
             }
         }
     }

@@ -19,7 +19,7 @@ pub use test_gate::{Plan, TestGate};
 
 // Some names are without a user until the first layer is built on them.
 #[allow(unused_imports)]
-pub(crate) use sealed::{BoxFuture, Entry, Exit, Leave, Step, Steps};
+pub(crate) use sealed::{BoxFuture, Entry, Exit, Leave, Refusal, Step, Steps};
 
 /// What stands in front of a service. Implemented by the gates of this crate; sealed.
 pub trait Gate: Steps {}
@@ -29,7 +29,7 @@ impl<G: Steps> Gate for G {}
 pub(crate) mod sealed {
     use std::pin::Pin;
 
-    use http::{request, response};
+    use http::{HeaderMap, request, response};
 
     use crate::refuse::Rejection;
 
@@ -84,7 +84,23 @@ pub(crate) mod sealed {
         /// Nothing to wait for.
         Now(response::Parts),
         /// The store is being asked.
-        Wait(BoxFuture<Result<response::Parts, Rejection>>),
+        Wait(BoxFuture<Result<response::Parts, Refusal>>),
+    }
+
+    /// What replaces a response, and what the client must be told all the same.
+    #[derive(Debug)]
+    pub struct Refusal {
+        pub(crate) rejection: Rejection,
+        pub(crate) headers: Option<Box<HeaderMap>>,
+    }
+
+    impl From<Rejection> for Refusal {
+        fn from(rejection: Rejection) -> Self {
+            Self {
+                rejection,
+                headers: None,
+            }
+        }
     }
 
     impl Exit for () {

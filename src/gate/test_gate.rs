@@ -65,7 +65,7 @@ pub struct TestExit(Plan);
 impl Exit for TestExit {
     fn exit(self, head: response::Parts) -> Leave {
         match self.0 {
-            Plan::RefuseLate(rejection) => Leave::Wait(after_a_wait(|| Err(rejection))),
+            Plan::RefuseLate(rejection) => Leave::Wait(after_a_wait(|| Err(rejection.into()))),
             Plan::Mark => Leave::Now(mark(head, "exit")),
             _ => Leave::Now(head),
         }

@@ -364,7 +364,9 @@ fn a_refusal_on_the_way_out_leaves_nothing_of_the_inner_response() {
     for (content_type, status) in [("text/plain", 503), ("application/grpc", 200)] {
         let (mut service, log) = gated(Answer::Ok, |head| {
             Step::Now(pass_then(head, |_| {
-                Leave::Wait(Box::pin(async { Err(RejectionKind::Unavailable.into()) }))
+                Leave::Wait(Box::pin(async {
+                    Err(Rejection::new(RejectionKind::Unavailable).into())
+                }))
             }))
         });
         assert!(service.poll_ready(&mut cx()).is_ready());

@@ -184,7 +184,7 @@ impl NearBuilder {
         let runtime = Handle::try_current().map_err(|error| {
             ConfigError::new("near", "must be started within a tokio runtime").caused_by(error)
         })?;
-        let names = Names::new(self.store.namespace())?;
+        let names = Names::new(self.store.namespace());
         let clock: Clock = self.store.clock().clone();
         let held = (self.sessions > 0)
             .then(|| Arc::new(Held::new(self.sessions, self.max_staleness, clock.clone())));

@@ -1,9 +1,6 @@
 //! Which keys are replicated, and what their names say.
 
-use crate::{
-    error::ConfigError,
-    store::{Namespace, Tag},
-};
+use crate::store::{Namespace, Tag};
 
 /// A list of revoked things.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -43,22 +40,12 @@ const TENANT: &[u8] = b"tenant:";
 const GLOBAL: &[u8] = b"global";
 
 impl Names {
-    pub(super) fn new(namespace: &Namespace) -> Result<Self, ConfigError> {
-        let names = Self {
+    pub(super) fn new(namespace: &Namespace) -> Self {
+        Self {
             tokens: namespace.blacklist_prefix().as_bytes().into(),
             logins: namespace.denied_sid("").into_bytes().into(),
             cutoffs: namespace.plain("cutoff", "").into_bytes().into(),
-        };
-        for list in [&names.tokens, &names.logins] {
-            // Every session would be a revoked token to the replica.
-            if names.cutoffs.starts_with(list) || list.starts_with(&names.cutoffs) {
-                return Err(ConfigError::new(
-                    "blacklist_prefix",
-                    "covers the cutoffs of the same store: give revoked tokens a prefix of their own",
-                ));
-            }
         }
-        Ok(names)
     }
 
     pub(super) fn read<'a>(&self, key: &'a [u8]) -> Name<'a> {
@@ -131,7 +118,7 @@ fn glob(prefix: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn names(prefix: &str, blacklist: &str) -> Result<Names, ConfigError> {
+    fn names(prefix: &str, blacklist: &str) -> Names {
         Names::new(&Namespace::new(prefix, blacklist).unwrap())
     }
 
@@ -140,7 +127,7 @@ mod tests {
         for (prefix, blacklist, prefixes) in
             [("portcullis:", "jwt:blacklist:", 3), ("", "revoked", 2)]
         {
-            let names = names(prefix, blacklist).unwrap();
+            let names = names(prefix, blacklist);
             let tag = Tag::from_bytes(&[7; Tag::BYTES]);
             for scope in [Scope::Everyone, Scope::Tenant(tag), Scope::User(tag)] {
                 assert_eq!(names.read(&names.cutoff(scope)), Name::Cutoff(scope));
@@ -158,18 +145,5 @@ mod tests {
             assert_eq!(names.prefixes().len(), prefixes, "none below another");
         }
         assert_eq!(glob(b"a*[b]"), b"a\\*\\[b\\]*");
-    }
-
-    #[test]
-    fn prefixes_that_cover_one_another_are_refused() {
-        for (prefix, blacklist) in [
-            ("a:", "a:"),
-            ("a:", "a:cutoff:"),
-            ("", "c"),
-            ("x", "xcutoff"),
-        ] {
-            let error = names(prefix, blacklist).unwrap_err();
-            assert_eq!(error.field(), "blacklist_prefix");
-        }
     }
 }

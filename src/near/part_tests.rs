@@ -18,7 +18,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 fn replica() -> Replica {
-    let names = Names::new(&Namespace::new("p:", "bl:").unwrap()).unwrap();
+    let names = Names::new(&Namespace::new("p:", "bl:").unwrap());
     Replica::new(names, SECOND, 1_000, Clock::settable(1_000_000))
 }
 

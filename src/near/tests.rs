@@ -235,7 +235,7 @@ struct Run {
 }
 
 fn names() -> Names {
-    Names::new(&Namespace::new("p:", "bl:").unwrap()).unwrap()
+    Names::new(&Namespace::new("p:", "bl:").unwrap())
 }
 
 fn scope() -> Scope {

@@ -7,7 +7,7 @@ use super::{
     rotation::{Inner, Rotation},
 };
 use crate::{
-    device::Devices,
+    device::{Devices, MOST_DEVICES},
     error::ConfigError,
     jwt::Issuer,
     keyring::{KeyRing, Purpose},
@@ -23,7 +23,7 @@ pub(super) struct Settings {
     pub(super) grace: Duration,
     pub(super) idle: Duration,
     pub(super) absolute: Duration,
-    pub(super) most_devices: Option<u32>,
+    pub(super) most_devices: u32,
     pub(super) evict: bool,
 }
 
@@ -54,7 +54,7 @@ impl RotationBuilder {
                 grace: GRACE,
                 idle: (14 * DAY).min(longest),
                 absolute: (60 * DAY).min(longest),
-                most_devices: None,
+                most_devices: MOST_DEVICES,
                 evict: true,
             },
         }
@@ -86,17 +86,18 @@ impl RotationBuilder {
         self
     }
 
-    /// On how many devices a user may be signed in at once; whoever signed in first goes. Default any number. Sessions
-    /// and families count together: set the same for the layer of the sessions. At least 1.
+    /// On how many devices a user may be signed in at once; whoever signed in first goes. Default 1000. Sessions and
+    /// families count together: set the same for the layer of the sessions. At least 1; a login of a user who has so many
+    /// looks at each of them, while the server does nothing else.
     pub fn max_devices(mut self, most: u32) -> Self {
-        self.settings.most_devices = Some(most);
+        self.settings.most_devices = most;
         self.settings.evict = true;
         self
     }
 
     /// On how many devices a user may be signed in at once; a login on one more is refused.
     pub fn max_devices_or_refuse(mut self, most: u32) -> Self {
-        self.settings.most_devices = Some(most);
+        self.settings.most_devices = most;
         self.settings.evict = false;
         self
     }
@@ -147,7 +148,7 @@ impl RotationBuilder {
                 "must be at least a minute and at most the absolute timeout",
             ));
         }
-        if self.settings.most_devices == Some(0) {
+        if self.settings.most_devices == 0 {
             return Err(ConfigError::new(
                 "max_devices",
                 "must be at least 1, or nobody could sign in",

@@ -34,6 +34,10 @@ pub enum RefreshErrorKind {
     Elsewhere,
     /// The device was signed out from elsewhere, or a cutoff ended it.
     Revoked,
+    /// Everything of the user was ended after the authentication began ([`RefreshLogin::not_before`]): authenticate again.
+    ///
+    /// [`RefreshLogin::not_before`]: super::RefreshLogin::not_before
+    Outdated,
     /// It belongs to another client.
     Client,
     /// It asks for more than was granted.
@@ -48,7 +52,7 @@ pub enum RefreshErrorKind {
     Store,
     /// The access token could not be minted, or there are no random numbers.
     Mint,
-    /// An argument cannot be used: an empty user, or a `sid` that this crate did not make.
+    /// An argument cannot be used: an empty user or tenant, or a `sid` that this crate did not make.
     Invalid,
 }
 
@@ -108,6 +112,9 @@ impl fmt::Display for RefreshError {
             RefreshErrorKind::Reused => "the refresh token was used before",
             RefreshErrorKind::Elsewhere => "the user signed in elsewhere",
             RefreshErrorKind::Revoked => "the device was signed out",
+            RefreshErrorKind::Outdated => {
+                "the authentication began before a cutoff: authenticate again"
+            }
             RefreshErrorKind::Client => "the refresh token belongs to another client",
             RefreshErrorKind::Scope => "more was asked for than was granted",
             RefreshErrorKind::Resource => "a resource was asked for that was not granted",

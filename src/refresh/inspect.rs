@@ -1,15 +1,14 @@
 //! What a refresh token is good for, without using it.
 
 use super::{
-    Rotation,
-    ops::{self, corrupt},
+    Rotation, ops,
     token::Token,
     twins::{Stored, arg, reply},
 };
 use crate::{
     clock::millis,
     cutoff,
-    store::{Arg, Call, Fault, Key, Memory, Operation, StoreError, StoreErrorKind, Value},
+    store::{Arg, Call, Fault, Key, Memory, Operation, StoreError, StoreErrorKind, Value, corrupt},
 };
 
 pub(super) static INSPECT: Operation = Operation::script(

@@ -1,12 +1,16 @@
 -- Starts a refresh family. KEYS: family, devices, device data, the latest moment, cutoffs (the user's first).
 -- ARGV: hash of the token, id of the key, epoch, tenant, user, sid, client, scope, resource, idle, absolute,
 -- when the user authenticated (0: now), data about the device, how long the latest moment is kept, most devices, evict?,
--- the names for `kill`, when the user signed in (0: as authenticated), on the device of a session?
--- Reply: 'ok', when the user authenticated, when the family ends, when the user signed in; or 'cut', or 'full'.
+-- the names for `kill`, when the user signed in (0: as authenticated), on the device of a session?, when the
+-- authentication began (0: not said).
+-- Reply: 'ok', when the user authenticated, when the family ends, when the user signed in; or 'cut', 'full' or 'outdated'.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local cutoff = -1
 for i = 5, #KEYS do cutoff = math.max(cutoff, moment(KEYS[i])) end
+local latest, kept = moment(KEYS[4]), tonumber(ARGV[14])
+index_check(KEYS[2], KEYS[3])
+if is_outdated(tonumber(ARGV[23]), now, cutoff, latest, kept) then return { 'outdated' } end
 local auth = tonumber(ARGV[12])
 if auth == 0 then
   auth = math.max(now, cutoff + 1)
@@ -36,7 +40,5 @@ if known then
   if about == '{}' then about = string.sub(known, 59) end
 end
 index_put(KEYS[2], KEYS[3], sid, expires, session .. string.format('%015.0f', auth) .. about)
-if auth > moment(KEYS[4]) then
-  redis.call('SET', KEYS[4], number(auth), 'PXAT', number(auth + tonumber(ARGV[14])))
-end
+note_latest(KEYS[4], latest, auth, kept)
 return { 'ok', number(auth), number(absolute), number(login) }

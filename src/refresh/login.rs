@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::device::cut;
+use crate::{cutoff::AuthStart, device::cut};
 
 /// What an application says about a login for which it wants tokens.
 ///
@@ -16,13 +16,14 @@ use crate::device::cut;
 #[must_use]
 pub struct RefreshLogin {
     pub(super) user: String,
-    pub(super) tenant: String,
+    pub(super) tenant: Option<String>,
     pub(super) client: String,
     pub(super) scope: String,
     pub(super) resource: String,
     pub(super) sid: Option<String>,
     pub(super) auth_ms: u64,
     pub(super) login_ms: u64,
+    pub(super) started: Option<AuthStart>,
     device: [Option<String>; 3],
 }
 
@@ -31,20 +32,21 @@ impl RefreshLogin {
     pub fn new(user: impl Into<String>) -> Self {
         Self {
             user: user.into(),
-            tenant: String::new(),
+            tenant: None,
             client: String::new(),
             scope: String::new(),
             resource: String::new(),
             sid: None,
             auth_ms: 0,
             login_ms: 0,
+            started: None,
             device: [None, None, None],
         }
     }
 
-    /// The tenant the user belongs to, for services that have tenants.
+    /// The tenant the user belongs to, for services that have tenants. Default: none; an empty one is refused.
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
-        self.tenant = tenant.into();
+        self.tenant = Some(tenant.into());
         self
     }
 
@@ -80,6 +82,15 @@ impl RefreshLogin {
     /// Of a session it is [`User::login_ms`](crate::session::User::login_ms).
     pub fn signed_in_at(mut self, login_ms: u64) -> Self {
         self.login_ms = login_ms;
+        self
+    }
+
+    /// When the authentication began, taken with [`Rotation::auth_start`](super::Rotation::auth_start) before the credentials
+    /// were looked up: if everything of the user was ended since, this login is refused
+    /// ([`Outdated`](super::RefreshErrorKind::Outdated)) and nothing is written. Without it, a password that was still being
+    /// checked while it was changed signs in.
+    pub fn not_before(mut self, began: AuthStart) -> Self {
+        self.started = Some(began);
         self
     }
 

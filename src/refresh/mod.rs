@@ -47,6 +47,8 @@ mod inspect;
 mod login;
 mod ops;
 mod place;
+#[cfg(test)]
+pub(crate) mod probe;
 #[cfg(feature = "registry")]
 mod registered;
 mod rotation;

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     cutoff,
     device::{self, Names},
-    store::{Arg, Call, Key, Operation, Store, StoreError, StoreErrorKind, Value},
+    store::{Arg, Call, Key, Operation, Store, StoreError, Value, corrupt},
 };
 
 static ISSUE: Operation = Operation::script(
@@ -68,6 +68,8 @@ pub(super) struct NewFamily<'a> {
     pub(super) evict: bool,
     /// Whether it belongs to a session, and so to a device that must be there.
     pub(super) joins: bool,
+    /// When the authentication began; 0 is not said.
+    pub(super) started_ms: u64,
 }
 
 pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFamily<'_>) -> Call {
@@ -96,6 +98,7 @@ pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFami
     Names::new(store, &family.tag()).append_to(&mut args);
     args.push(new.login_ms.into());
     args.push(new.joins.into());
+    args.push(new.started_ms.into());
     Call::new(&ISSUE, keys, args)
 }
 
@@ -108,6 +111,7 @@ pub(super) enum Issued {
     },
     Cut,
     Full,
+    Outdated,
 }
 
 pub(super) fn issued(reply: Value) -> Result<Issued, StoreError> {
@@ -120,6 +124,7 @@ pub(super) fn issued(reply: Value) -> Result<Issued, StoreError> {
         }),
         Some("cut") => Ok(Issued::Cut),
         Some("full") => Ok(Issued::Full),
+        Some("outdated") => Ok(Issued::Outdated),
         _ => Err(corrupt()),
     }
 }
@@ -289,10 +294,6 @@ pub(super) fn words(reply: Value) -> Result<Vec<String>, StoreError> {
 
 pub(super) fn number(word: Option<String>) -> Result<u64, StoreError> {
     word.and_then(|word| word.parse().ok()).ok_or_else(corrupt)
-}
-
-pub(super) fn corrupt() -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt)
 }
 
 pub(super) fn hex(key_id: [u8; 4]) -> String {

@@ -21,6 +21,6 @@ impl Inner {
             return registered::issue(active, token, key_id, new).await;
         }
         let call = ops::issue(&self.store, token, key_id, new);
-        Ok(ops::issued(self.store.run(call).await?)?)
+        Ok(ops::issued(self.store.run_twice(call).await?)?)
     }
 }

@@ -66,8 +66,11 @@ async fn begin(
         data: data.to_text(),
         lifetime_ms: new.idle_ms.min(new.absolute_ms),
         auth_at_least_ms: new.auth_ms,
-        // What authenticated then is dead if a cutoff came since.
-        not_before_ms: (new.auth_ms > 0).then_some(new.auth_ms),
+        // What authenticated then, or began to, is dead if a cutoff came since.
+        not_before_ms: [new.auth_ms, new.started_ms]
+            .into_iter()
+            .filter(|moment| *moment > 0)
+            .min(),
         limit: (most > 0).then_some(Limit {
             most,
             evict: new.evict,
@@ -83,6 +86,9 @@ async fn begin(
             },
         }),
         Err(error) if error.kind() == ActiveErrorKind::TooMany => Ok(Issued::Full),
+        Err(error) if error.kind() == ActiveErrorKind::Cut && new.started_ms > 0 => {
+            Ok(Issued::Outdated)
+        }
         Err(error) if error.kind() == ActiveErrorKind::Cut => Ok(Issued::Cut),
         Err(error) => Err(failed(error)),
     }

@@ -6,6 +6,7 @@
 -- family ends, tenant, user, client, scope, resource, when the user signed in.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+index_check(KEYS[2], KEYS[3])
 local f, raw = {}, redis.call('HGETALL', KEYS[1])
 for i = 1, #raw, 2 do f[raw[i]] = raw[i + 1] end
 if f.ended then return { 'ended', f.ended } end
@@ -59,4 +60,4 @@ if (f.cur == hash and generation == current) or generation > current then
   return good(generation > current and 'rolled' or 'rotated', ARGV[5], ARGV[6])
 end
 kill(KEYS[2], KEYS[3], sid, names, 'revoked')
-return { 'reused', '', '', f.auth, f.abs, f.tenant, f.user, f.client, f.scope, f.resource }
+return good('reused', '', '')

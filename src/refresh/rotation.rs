@@ -15,12 +15,13 @@ use super::{
 };
 use crate::{
     clock::millis,
+    cutoff::AuthStart,
     device::Devices,
     error::ConfigError,
     jwt::{Grant, Issuer, MintedToken},
     keyring::{KeyRing, MacKeys},
     secret::{encode, random_bytes},
-    store::{Store, StoreErrorKind},
+    store::Store,
     trace::{event_info, event_warn},
 };
 
@@ -111,7 +112,8 @@ impl Rotation {
     ///
     /// # Errors
     ///
-    /// When the store cannot confirm it, the session ended meanwhile, or there are too many devices.
+    /// When the store cannot confirm it, the session ended meanwhile, there are too many devices, or a cutoff came after
+    /// [`RefreshLogin::not_before`].
     pub async fn issue(&self, login: &RefreshLogin) -> Result<TokenPair, RefreshError> {
         self.issue_narrowed(login, RefreshRequest::new()).await
     }
@@ -127,15 +129,16 @@ impl Rotation {
             Some(sid) => sid_bytes(sid).ok_or(RefreshError::new(RefreshErrorKind::Invalid))?,
             None => random_bytes()?,
         };
-        if login.user.is_empty() {
+        let of_tenant = login.tenant.as_deref().unwrap_or_default();
+        if login.user.is_empty() || (login.tenant.is_some() && of_tenant.is_empty()) {
             return Err(RefreshError::new(RefreshErrorKind::Invalid));
         }
-        let tag = namespace.user_tag("", &login.tenant, &login.user);
-        let tenant = (!login.tenant.is_empty()).then(|| namespace.tenant_tag(&login.tenant));
+        let tag = namespace.user_tag("", of_tenant, &login.user);
+        let tenant = (!of_tenant.is_empty()).then(|| namespace.tenant_tag(of_tenant));
         let token = Token::first(Family::new(&tag, sid, tenant.as_ref())?)?;
         let key_id = inner.keys.signing_key_id();
         let new = NewFamily {
-            tenant: &login.tenant,
+            tenant: of_tenant,
             user: &login.user,
             client: &login.client,
             scope: &spaced(&login.scope),
@@ -146,8 +149,9 @@ impl Rotation {
             login_ms: login.login_ms,
             about: &login.about(),
             joins: login.sid.is_some(),
+            started_ms: login.started.map_or(0, AuthStart::millis),
             ahead_kept: millis(inner.store.longest_credential()),
-            most_devices: inner.settings.most_devices.unwrap_or(0).into(),
+            most_devices: inner.settings.most_devices.into(),
             evict: inner.settings.evict,
         };
         match inner.start(&token, key_id, &new).await? {
@@ -161,7 +165,7 @@ impl Rotation {
                     auth_ms,
                     login_ms,
                     ends_ms,
-                    tenant: login.tenant.clone(),
+                    tenant: of_tenant.to_owned(),
                     user: login.user.clone(),
                     client: login.client.clone(),
                     scope: spaced(&login.scope),
@@ -169,9 +173,25 @@ impl Rotation {
                 };
                 inner.pair(&token, key_id, &of, request)
             }
+            Issued::Outdated => {
+                event_warn!(
+                    event = "refresh.outdated",
+                    "a cutoff came while a login was under way: it was refused"
+                );
+                Err(RefreshError::new(RefreshErrorKind::Outdated))
+            }
             Issued::Cut => Err(RefreshError::new(RefreshErrorKind::Revoked)),
             Issued::Full => Err(RefreshError::new(RefreshErrorKind::TooManyDevices)),
         }
+    }
+
+    /// The moment at which an authentication begins, in one trip: for [`RefreshLogin::not_before`].
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn auth_start(&self) -> Result<AuthStart, RefreshError> {
+        Ok(AuthStart::ask(&self.0.store).await?)
     }
 
     /// Takes a refresh token and hands out the pair that follows, in one trip.
@@ -278,17 +298,7 @@ impl Inner {
             return registered::rotate(active, token, &successor, &nonce, key_id, &asked).await;
         }
         let call = ops::rotate(&self.store, token, &successor, &nonce, key_id, &asked);
-        let reply = match self.store.run(call.clone()).await {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    StoreErrorKind::Unavailable | StoreErrorKind::Timeout
-                ) =>
-            {
-                self.store.run(call).await?
-            }
-            outcome => outcome?,
-        };
+        let reply = self.store.run_twice(call).await?;
         Ok(ops::rotated(reply)?)
     }
 

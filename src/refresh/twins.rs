@@ -40,6 +40,13 @@ pub(super) fn issue(
         return Err(Fault::Corrupt);
     };
     let cutoff = cutoff::largest(memory, cutoffs)?;
+    let latest = cutoff::read(memory, ahead)?;
+    let index = Index { zset, hash };
+    index.check(memory)?;
+    let kept = arg(args, 13)?.int()?;
+    if cutoff::is_outdated(arg(args, 22)?.int()?, now, cutoff, latest, kept) {
+        return Ok(reply(["outdated"]));
+    }
     let auth = match arg(args, 11)?.int()? {
         0 => cutoff.map_or(now, |cutoff| now.max(cutoff + 1)),
         auth if cutoff.is_some_and(|cutoff| auth <= cutoff) => return Ok(reply(["cut"])),
@@ -52,7 +59,6 @@ pub(super) fn issue(
         names: &Names::read(args.get(16..20).ok_or(Fault::Corrupt)?)?,
         cutoff,
     };
-    let index = Index { zset, hash };
     let joins = arg(args, 21)?.int()? == 1;
     if joins && !index.is_alive(memory, now, &sid, cutoff, room.names)? {
         return Ok(reply(["cut"]));
@@ -74,7 +80,7 @@ pub(super) fn issue(
         &arg(args, 12)?.bytes(),
     );
     index.put(memory, &sid, expires, &meta)?;
-    cutoff::note_latest(memory, ahead, auth, arg(args, 13)?.int()?)?;
+    cutoff::note_latest(memory, ahead, latest, auth, kept)?;
     Ok(reply([
         "ok".to_owned(),
         auth.to_string(),
@@ -214,6 +220,7 @@ pub(super) fn rotate(
     };
     let sid = arg(args, 10)?.bytes();
     let index = Index { zset, hash };
+    index.check(memory)?;
     match verdict(memory, now, family, cutoffs, args)? {
         Verdict::Say(value) => Ok(value),
         Verdict::Kill(value) => {

@@ -22,7 +22,7 @@ use crate::{
     device::Device,
     jwt::VerifiedToken,
     secret::{encode, random_bytes},
-    store::{Store, Value},
+    store::Store,
     trace::event_info,
 };
 
@@ -182,14 +182,10 @@ impl ActiveSessions {
         if !tenant.is_empty() {
             scopes.push(CutoffScope::Tenant(tenant.to_owned()));
         }
-        let scopes: Vec<_> = scopes.iter().map(|scope| inner.scope(scope)).collect();
-        let read = cutoff::read_call(&inner.store, &scopes);
-        let Ok(Value::List(moments)) = inner.store.run(read).await else {
-            return None;
-        };
-        let moments = moments
-            .iter()
-            .map(|moment| moment.as_number().ok().flatten());
+        let read = |scope| cutoff::read_call(&inner.store, &inner.scope(scope));
+        let calls: Vec<_> = scopes.iter().map(read).collect();
+        let moments = inner.store.trip(&calls).await.ok()?.into_iter();
+        let moments = moments.map(|moment| moment.ok()?.as_number().ok().flatten());
         moments.max().flatten()
     }
 

@@ -48,7 +48,6 @@ pub(super) struct Config {
     pub(super) touch_interval: u64,
     pub(super) limit: u64,
     pub(super) on_gone: OnGone,
-    /// 0 is any number.
     pub(super) most_devices: u64,
     pub(super) on_limit: OnLimit,
     /// What logins are bound to, if anything.
@@ -73,9 +72,9 @@ impl Config {
     }
 
     /// The cheapest question that still records the use when that is due.
-    pub(super) fn load_call(&self, id: &SessionId, now: u64) -> Call {
+    pub(super) fn load_calls(&self, id: &SessionId, now: u64) -> Vec<Call> {
         if self.is_use_due(id, now) {
-            return self.place(id).load(self.touch_interval);
+            return vec![self.place(id).load(self.touch_interval)];
         }
         match near::of(&self.store) {
             Some(near) if ops::knows_cutoffs(&near.view(), id) => self.place(id).read_alone(),

@@ -1,6 +1,7 @@
 -- Ends a session and what belongs to its login, also if it moved to another id meanwhile.
 -- KEYS: session, devices, device data. ARGV: the names for `kill`. Reply: 1 if there was one, else 0.
 local key = KEYS[1]
+index_check(KEYS[2], KEYS[3])
 for _ = 1, 8 do
   local raw = redis.call('GET', key)
   if not raw or string.sub(raw, 1, 1) == '!' then return 0 end

@@ -29,6 +29,10 @@ pub enum SessionErrorKind {
     TooLarge,
     /// The user is signed in on as many devices as the layer allows, and it refuses more.
     TooManyDevices,
+    /// Everything of the user was ended after the authentication began ([`Login::not_before`]): authenticate again.
+    ///
+    /// [`Login::not_before`]: super::Login::not_before
+    Outdated,
     /// A value cannot be written as JSON, or the stored JSON is not of the type asked for.
     Serde,
     /// The response has left already; a change now would never be saved.
@@ -80,16 +84,23 @@ impl From<SessionError> for Rejection {
     fn from(error: SessionError) -> Self {
         let kind = match error.kind {
             // A record that cannot be read stays unreadable: asking again does not help.
-            SessionErrorKind::Store(StoreErrorKind::Corrupt | StoreErrorKind::Config) => {
-                RejectionKind::Internal
-            }
+            SessionErrorKind::Store(
+                StoreErrorKind::Corrupt | StoreErrorKind::Config | StoreErrorKind::Invalid,
+            ) => RejectionKind::Internal,
             SessionErrorKind::Store(_) => RejectionKind::Unavailable,
-            SessionErrorKind::Gone => RejectionKind::LoginRequired,
+            SessionErrorKind::Gone | SessionErrorKind::Outdated => RejectionKind::LoginRequired,
             SessionErrorKind::TooManyDevices => RejectionKind::Conflict,
             SessionErrorKind::TooLarge | SessionErrorKind::Invalid => RejectionKind::TooLarge,
             _ => RejectionKind::Internal,
         };
-        Self::new(kind).caused_by(error)
+        let rejection = Self::new(kind);
+        let rejection = match error.kind {
+            SessionErrorKind::Outdated => rejection
+                .code("authentication_outdated")
+                .detail("everything was signed out meanwhile: sign in again"),
+            _ => rejection,
+        };
+        rejection.caused_by(error)
     }
 }
 
@@ -100,6 +111,9 @@ impl fmt::Display for SessionError {
             SessionErrorKind::Gone => "the session ended while the request was under way",
             SessionErrorKind::TooLarge => "the session would be larger than the layer allows",
             SessionErrorKind::TooManyDevices => "the user is signed in on too many devices",
+            SessionErrorKind::Outdated => {
+                "the authentication began before a cutoff: authenticate again"
+            }
             SessionErrorKind::Serde => "a session value does not fit its type",
             SessionErrorKind::TooLate => "the response has left, a change would not be saved",
             SessionErrorKind::Random => "the operating system has no random numbers",

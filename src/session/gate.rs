@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cookie,
-    gate::{Entry, Exit, Leave, Step, Steps},
+    gate::{Entry, Exit, Leave, Refusal, Step, Steps},
     refuse::{Rejection, RejectionKind},
     store::Rides,
     trace::{event_error, event_warn},
@@ -95,26 +95,36 @@ impl Exit for Leaving {
         if save {
             return Leave::Wait(Box::pin(finish(session, head)));
         }
-        write_headers(&session, &mut head);
+        write_headers(&session, &mut head.headers);
         Leave::Now(head)
     }
 }
 
-async fn finish(session: Session, mut head: response::Parts) -> Result<response::Parts, Rejection> {
+async fn finish(session: Session, mut head: response::Parts) -> Result<response::Parts, Refusal> {
     let outcome = session.save_at_exit().await.map_err(|error| {
         // The handler ran: whether its changes are stored is unknown, and the client must not believe that they are.
         event_error!(event = "session.unsaved", kind = ?error.kind(), "a session could not be saved: the outcome is unknown");
-        Rejection::from(error)
+        refusal(&session, error.into())
     })?;
     if outcome == SaveOutcome::Gone && session.config().on_gone == OnGone::Refuse {
-        return Err(Rejection::new(RejectionKind::LoginRequired));
+        return Err(refusal(&session, RejectionKind::LoginRequired.into()));
     }
     head.extensions.insert(outcome);
-    write_headers(&session, &mut head);
+    write_headers(&session, &mut head.headers);
     Ok(head)
 }
 
-fn write_headers(session: &Session, head: &mut response::Parts) {
+/// The refusal still tells the browser under which id the session lives by now: the old one is dead.
+fn refusal(session: &Session, rejection: Rejection) -> Refusal {
+    let mut headers = HeaderMap::new();
+    write_headers(session, &mut headers);
+    Refusal {
+        rejection,
+        headers: Some(Box::new(headers)),
+    }
+}
+
+fn write_headers(session: &Session, headers: &mut HeaderMap) {
     let config = session.config();
     let (asked, cookie) = {
         let state = session.state();
@@ -123,7 +133,7 @@ fn write_headers(session: &Session, head: &mut response::Parts) {
     };
     if asked {
         // A shared cache must not give one user's page to another (CVE-2023-30861).
-        cookie::vary(&mut head.headers, "cookie");
+        cookie::vary(headers, "cookie");
     }
     let value = match cookie {
         None => return,
@@ -138,8 +148,8 @@ fn write_headers(session: &Session, head: &mut response::Parts) {
     };
     match value {
         Ok(value) => {
-            cookie::put(&mut head.headers, value);
-            forbid_storing(&mut head.headers);
+            cookie::put(headers, value);
+            forbid_storing(headers);
         }
         // The builder has checked the name, and an id is short.
         Err(error) => {

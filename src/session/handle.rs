@@ -13,7 +13,7 @@ use super::{
     error::{SessionError, SessionErrorKind},
     id::SessionId,
     login::User,
-    ops::{Changes, Ended, Loaded, loaded},
+    ops::{Changes, Ended, Loaded, gathered, loaded},
     record::Header,
     state::State,
     writing::Unsent,
@@ -70,7 +70,7 @@ pub struct Expiry {
     pub absolute_ms: u64,
 }
 
-pub(super) const LONGEST_NAME: usize = 256;
+const LONGEST_NAME: usize = 256;
 
 impl Session {
     pub(super) fn new(config: Arc<Config>, id: Option<SessionId>, looks: Option<Looks>) -> Self {
@@ -214,7 +214,8 @@ impl Session {
         let answer = match answer {
             Some(answer) => answer,
             None => {
-                let reply = config.store.run(config.load_call(&id, asked_at)).await?;
+                let calls = config.load_calls(&id, asked_at);
+                let reply = gathered(config.store.trip(&calls).await?)?;
                 loaded(reply, &id, near::of(&config.store))?
             }
         };
@@ -327,7 +328,7 @@ impl Rider for Inner {
         if self.config.held(&id, state.rode_at).is_some() {
             return Vec::new();
         }
-        vec![self.config.load_call(&id, state.rode_at)]
+        self.config.load_calls(&id, state.rode_at)
     }
 
     /// What cannot be read here is asked again by whoever needs it, and reported to them.
@@ -336,8 +337,8 @@ impl Rider for Inner {
             let state = self.state();
             (state.id, state.rode_at)
         };
-        if let (Some(id), Ok(mut replies)) = (id, replies)
-            && let Some(Ok(reply)) = replies.pop()
+        if let (Some(id), Ok(replies)) = (id, replies)
+            && let Ok(reply) = gathered(replies)
             && let Ok(loaded) = loaded(reply, &id, near::of(&self.config.store))
         {
             self.absorb(&id, loaded, asked_at);

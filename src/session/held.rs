@@ -21,7 +21,7 @@ impl Config {
         let (held, near) = self.holding(id, now)?;
         let name = id.hash_text();
         let (raw, server_ms) = held.get(&name)?;
-        let record = Record::of(raw.to_vec(), &id.hash()).ok()?;
+        let record = Record::of(raw.to_vec(), id.check()).ok()?;
         let view = near.view();
         let cut = [
             Some(Scope::User(id.tag())),

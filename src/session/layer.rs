@@ -13,6 +13,7 @@ use super::{
 use crate::{
     clock::millis,
     cookie::{CookieConfig, SameSite},
+    device::MOST_DEVICES,
     error::ConfigError,
     gate::Gated,
     keyring::{KeyRing, Purpose},
@@ -40,6 +41,7 @@ const LIMIT: usize = 64 * 1024;
 /// | a use is recorded | at most once a minute |
 /// | remember me | idle 14 days, absolute 30 days, cookie for the absolute timeout |
 /// | size of a session | 64 KiB |
+/// | devices per user | 1000; on one more, whoever signed in first is signed out |
 ///
 /// The timeouts are those of NIST SP 800-63B-4 for AAL2 (1 hour of inactivity, 24 hours overall) and, for remembered
 /// logins, AAL1 (30 days overall).
@@ -114,7 +116,7 @@ pub struct SessionLayerBuilder {
     touch_interval: Option<Duration>,
     limit: usize,
     on_gone: OnGone,
-    most_devices: Option<u32>,
+    most_devices: u32,
     on_limit: OnLimit,
     pub(super) binding: Binding,
 }
@@ -137,7 +139,7 @@ impl SessionLayerBuilder {
             touch_interval: None,
             limit: LIMIT,
             on_gone: OnGone::Pass,
-            most_devices: None,
+            most_devices: MOST_DEVICES,
             on_limit: OnLimit::EvictOldest,
             binding: Binding::default(),
         }
@@ -241,9 +243,10 @@ impl SessionLayerBuilder {
     }
 
     /// On how many devices a user may be signed in at once, and what happens to a login on one more. 1 is a single login.
-    /// Default any number. It holds under parallel logins on every instance.
+    /// Default 1000, and whoever signed in first goes. It holds under parallel logins on every instance. A login of a user
+    /// who has so many looks at each of them, while the server does nothing else.
     pub fn max_devices(mut self, most: u32, on_limit: OnLimit) -> Self {
-        self.most_devices = Some(most);
+        self.most_devices = most;
         self.on_limit = on_limit;
         self
     }
@@ -266,7 +269,7 @@ impl SessionLayerBuilder {
                 "must be between 1 KiB and 8 MiB",
             ));
         }
-        if self.most_devices == Some(0) {
+        if self.most_devices == 0 {
             return Err(ConfigError::new(
                 "max_devices",
                 "must be at least 1, or nobody could sign in",
@@ -284,7 +287,7 @@ impl SessionLayerBuilder {
                 touch_interval,
                 limit: self.limit as u64,
                 on_gone: self.on_gone,
-                most_devices: u64::from(self.most_devices.unwrap_or(0)),
+                most_devices: u64::from(self.most_devices),
                 on_limit: self.on_limit,
                 binding: self.binding.is_on().then_some(self.binding),
                 memo: Recent::new(),

@@ -13,6 +13,7 @@ if not r then return CORRUPT end
 local now = now_ms()
 local age = math.max(0, now - r.touched)
 if age >= tonumber(ARGV[1]) and r.idle > 0 and now < expiry(r) and not is_cut(r, largest_cutoff(4)) then
+  if r.user ~= '' then index_check(KEYS[2], KEYS[3]) end
   local done = redis.pcall('SETRANGE', KEYS[1], TOUCHED, number15(now))
   if type(done) ~= 'table' then
     r.touched, age = now, 0

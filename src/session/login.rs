@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::device::cut;
+use crate::{cutoff::AuthStart, device::cut};
 
 /// What a handler says about a login, once it has checked the credentials.
 ///
@@ -15,8 +15,9 @@ use crate::device::cut;
 #[must_use]
 pub struct Login {
     pub(super) user: String,
-    pub(super) tenant: String,
+    pub(super) tenant: Option<String>,
     pub(super) remember: bool,
+    pub(super) started: Option<AuthStart>,
     pub(super) device: Device,
 }
 
@@ -37,15 +38,16 @@ impl Login {
     pub fn new(user: impl Into<String>) -> Self {
         Self {
             user: user.into(),
-            tenant: String::new(),
+            tenant: None,
             remember: false,
+            started: None,
             device: Device::default(),
         }
     }
 
-    /// The tenant the user belongs to, for services that have tenants. Default: none.
+    /// The tenant the user belongs to, for services that have tenants. Default: none; an empty one is refused.
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
-        self.tenant = tenant.into();
+        self.tenant = Some(tenant.into());
         self
     }
 
@@ -53,6 +55,27 @@ impl Login {
     /// [`SessionLayerBuilder::remember_me`](super::SessionLayerBuilder::remember_me). Default: no.
     pub fn remember_me(mut self, yes: bool) -> Self {
         self.remember = yes;
+        self
+    }
+
+    /// When the authentication began, taken with [`Session::auth_start`](super::Session::auth_start) before the credentials
+    /// were looked up: if everything of the user was ended since, this login is refused
+    /// ([`Outdated`](super::SessionErrorKind::Outdated)) and nothing is written. Without it, a password that was still being
+    /// checked while it was changed signs in.
+    ///
+    /// ```
+    /// # use portcullis::{Rejection, session::{Login, Session}};
+    /// # async fn check(_: &str) -> Option<String> { None }
+    /// async fn login(session: Session, password: String) -> Result<(), Rejection> {
+    ///     let began = session.auth_start().await?;
+    ///     if let Some(user) = check(&password).await {
+    ///         session.login(Login::new(user).not_before(began)).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn not_before(mut self, began: AuthStart) -> Self {
+        self.started = Some(began);
         self
     }
 

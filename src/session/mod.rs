@@ -35,6 +35,26 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Signing in
+//!
+//! A password takes a while to check, and may be changed meanwhile. [`Session::auth_start`] asks the store for the moment
+//! before the stored hash is read, and [`Login::not_before`] has the login refused if everything of the user was ended since.
+//! An authentication of several steps keeps its moment in the visitor's session:
+//!
+//! ```
+//! use portcullis::{Rejection, cutoff::AuthStart, session::{Login, Session}};
+//!
+//! async fn password_is_right(session: Session, began: AuthStart) -> Result<(), Rejection> {
+//!     Ok(session.insert("began", &began).await?)
+//! }
+//!
+//! async fn code_is_right(session: Session) -> Result<(), Rejection> {
+//!     let began: AuthStart = session.take("began").await?.ok_or(portcullis::RejectionKind::LoginRequired)?;
+//!     session.login(Login::new("alice").not_before(began)).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
 //! # Caveats
 //!
 //! - A client that disconnects while its response is being saved may leave its changes unsaved: a save happens at most
@@ -57,6 +77,7 @@ mod ops;
 mod record;
 mod require;
 mod state;
+mod twin_login;
 mod twins;
 mod writing;
 

@@ -43,7 +43,8 @@ local function parse(raw)
 end
 
 -- A session that moved to another id leaves a mark for a while: '>' and the hash of the new id. One that was ended from
--- elsewhere leaves '!' and why. To everybody they read as no session; only a logout that was sent with the old id follows it, and so ends what was moved meanwhile.
+-- elsewhere leaves '!' and why. To everybody they read as no session; only a logout or login that was sent with the old id
+-- follows it, and so ends what was moved meanwhile.
 local MARK_MS = 60000
 
 local function get(key)

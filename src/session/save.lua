@@ -10,6 +10,7 @@ if now >= expiry(r) or is_cut(r, largest_cutoff(4)) then return 0 end
 local names, values = fields_of(raw, r)
 if not names then return CORRUPT end
 names, values = apply_changes(names, values, 2)
+if r.user ~= '' then index_check(KEYS[2], KEYS[3]) end
 r.rev = r.rev + 1
 r.touched = math.max(now, r.touched)
 if not write(KEYS[1], r, names, values, ARGV[1]) then return 2 end

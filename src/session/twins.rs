@@ -3,7 +3,7 @@
 use super::record::{CHECK, Fields, Header, MOVED, Record};
 use crate::{
     cutoff,
-    device::{ENDED, HASH_CHARS, Index, Names, Room},
+    device::{ENDED, HASH_CHARS, Index, Names},
     store::{Arg, Fault, Key, Memory, Value},
 };
 
@@ -37,11 +37,13 @@ pub(super) fn load(
     let fresh = arg(args, 0)?.int()?;
     let due = age >= fresh && record.header.idle > 0 && now < record.header.expiry();
     if due && !record.header.is_cut(cutoff::largest(memory, cutoffs)?) {
+        let index = Index { zset, hash };
+        check_index(memory, &index, &record.header)?;
         record.touch(now);
         age = 0;
         let expires = record.header.expiry();
         memory.set(session, record.clone().into_raw(), Some(expires))?;
-        touch_index(memory, &Index { zset, hash }, &record.header)?;
+        touch_index(memory, &index, &record.header)?;
     }
     rest.push(Value::int(age));
     Ok(reply(Value::Bytes(record.into_raw()), rest))
@@ -65,13 +67,15 @@ pub(super) fn save(
         return Ok(Value::Int(0));
     };
     let fields = apply(record.all_fields()?, args, 1)?;
+    let index = Index { zset, hash };
+    check_index(memory, &index, &record.header)?;
     let mut header = record.header;
     header.rev += 1;
     header.touched = header.touched.max(now);
     if write(memory, session, &header, &fields, arg(args, 0)?)?.is_none() {
         return Ok(Value::Int(2));
     }
-    touch_index(memory, &Index { zset, hash }, &header)?;
+    touch_index(memory, &index, &header)?;
     Ok(Value::Int(1))
 }
 
@@ -116,10 +120,20 @@ pub(super) fn renew(
     let [old, new, zset, hash, cutoffs @ ..] = keys else {
         return Err(Fault::Corrupt);
     };
-    let Some(record) = living(memory, now, old, cutoffs)? else {
-        return Ok(Value::Nil);
+    let cutoff = cutoff::largest(memory, cutoffs)?;
+    let is_dead = |header: &Header| now >= header.expiry() || header.is_cut(cutoff);
+    let Some(raw) = current(memory, old)? else {
+        let done = current(memory, new)?.and_then(Record::parse);
+        let done = done.filter(|done| !is_dead(&done.header));
+        return Ok(done.map_or(Value::Nil, |done| Value::Bytes(done.into_raw())));
     };
+    let record = Record::parse(raw).ok_or(Fault::Corrupt)?;
+    if is_dead(&record.header) {
+        return Ok(Value::Nil);
+    }
     let fields = apply(record.all_fields()?, args, 2)?;
+    let index = Index { zset, hash };
+    check_index(memory, &index, &record.header)?;
     let id = arg(args, 1)?.bytes();
     let mut header = record.header;
     header.rev += 1;
@@ -130,104 +144,10 @@ pub(super) fn renew(
     };
     mark_moved(memory, now, old, &id)?;
     if !header.is_anonymous() {
-        let index = Index { zset, hash };
         index.rename(memory, &header.sid, &id)?;
         touch_index(memory, &index, &header)?;
     }
     Ok(Value::Bytes(written))
-}
-
-/// `login.lua`
-pub(super) fn login(
-    memory: &mut Memory,
-    now: u64,
-    keys: &[Key],
-    args: &[Arg],
-) -> Result<Value, Fault> {
-    let [
-        old_key,
-        new_key,
-        zset,
-        hash,
-        old_zset,
-        old_hash,
-        ahead,
-        cutoffs @ ..,
-    ] = keys
-    else {
-        return Err(Fault::Corrupt);
-    };
-    let (_, of_new) = cutoffs.split_last().ok_or(Fault::Corrupt)?;
-    let cutoff = cutoff::largest(memory, of_new)?;
-    let mut header = new_user(now, cutoff, args)?;
-    let old = match arg(args, 2)?.int()? {
-        1 => record(memory, old_key)?,
-        _ => None,
-    };
-    let mut fields = Fields::new();
-    if let Some(old) = &old {
-        let same = (&old.header.user, &old.header.tenant) == (&header.user, &header.tenant);
-        let dead =
-            now >= old.header.expiry() || old.header.is_cut(cutoff::largest(memory, cutoffs)?);
-        if !dead && (same || old.header.is_anonymous()) {
-            fields = old.all_fields()?;
-            if same {
-                header.sid.clone_from(&old.header.sid);
-            }
-        }
-    }
-    let fields = apply(fields, args, 21)?;
-    if Record::render(&header, &fields).len() as u64 > arg(args, 0)?.int()? {
-        return Ok(Value::Int(2));
-    }
-    let room = Room {
-        limit: arg(args, 11)?.int()?,
-        evict: arg(args, 12)?.int()? == 1,
-        names: &Names::read(args.get(13..17).ok_or(Fault::Corrupt)?)?,
-        cutoff,
-    };
-    let index = Index { zset, hash };
-    if !index.admit(memory, now, &header.sid, &room)? {
-        return Ok(Value::Int(3));
-    }
-    let written = write(memory, new_key, &header, &fields, arg(args, 0)?)?;
-    let id = arg(args, 1)?.bytes();
-    if let Some(old) = old {
-        if old.header.sid == header.sid {
-            mark_moved(memory, now, old_key, &id)?;
-        } else {
-            memory.delete(old_key);
-        }
-        if !old.header.is_anonymous() && old.header.sid != header.sid {
-            let names = Names::read(args.get(17..21).ok_or(Fault::Corrupt)?)?;
-            let index = Index {
-                zset: old_zset,
-                hash: old_hash,
-            };
-            index.kill(memory, now, &old.header.sid, &names, None)?;
-        }
-    }
-    let auth = format!("{:015}", header.auth);
-    let meta = [&*id, auth.as_bytes(), &*arg(args, 9)?.bytes()].concat();
-    index.put(memory, &header.sid, header.expiry(), &meta)?;
-    cutoff::note_latest(memory, ahead, header.auth, arg(args, 10)?.int()?)?;
-    Ok(written.map_or(Value::Int(2), Value::Bytes))
-}
-
-fn new_user(now: u64, cutoff: Option<u64>, args: &[Arg]) -> Result<Header, Fault> {
-    Ok(Header {
-        rev: 1,
-        created: now,
-        auth: cutoff.map_or(now, |cutoff| now.max(cutoff + 1)),
-        touched: now,
-        idle: arg(args, 6)?.int()?,
-        deadline: now + arg(args, 7)?.int()?,
-        persistent: arg(args, 8)?.bytes().as_ref() == b"p",
-        check: check(&arg(args, 1)?.bytes())?,
-        tenant: arg(args, 3)?.bytes().into_owned(),
-        user: arg(args, 4)?.bytes().into_owned(),
-        sid: arg(args, 5)?.bytes().into_owned(),
-    })
 }
 
 /// `destroy.lua`
@@ -241,6 +161,8 @@ pub(super) fn destroy(
         return Err(Fault::Corrupt);
     };
     let names = Names::read(args)?;
+    let index = Index { zset, hash };
+    index.check(memory)?;
     let mut key = session.clone();
     for _ in 0..8 {
         let raw = memory.get(&key)?.map(<[u8]>::to_vec);
@@ -251,7 +173,7 @@ pub(super) fn destroy(
         let Some(moved_to) = raw.strip_prefix(&[MOVED]) else {
             let record = Record::parse(raw).filter(|record| !record.header.is_anonymous());
             if let Some(record) = record {
-                Index { zset, hash }.kill(memory, now, &record.header.sid, &names, None)?;
+                index.kill(memory, now, &record.header.sid, &names, None)?;
             }
             return Ok(Value::Int(1));
         };
@@ -262,15 +184,20 @@ pub(super) fn destroy(
 }
 
 /// A mark that the session moved to another id.
-fn mark_moved(memory: &mut Memory, now: u64, key: &Key, hash: &[u8]) -> Result<(), Fault> {
+pub(super) fn mark_moved(
+    memory: &mut Memory,
+    now: u64,
+    key: &Key,
+    hash: &[u8],
+) -> Result<(), Fault> {
     memory.set(key, [&[MOVED], hash].concat(), Some(now + MARK_MS))
 }
 
-fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
+pub(super) fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
     args.get(at).ok_or(Fault::Corrupt)
 }
 
-fn check(hash: &[u8]) -> Result<[u8; CHECK], Fault> {
+pub(super) fn check(hash: &[u8]) -> Result<[u8; CHECK], Fault> {
     hash.first_chunk().copied().ok_or(Fault::Corrupt)
 }
 
@@ -302,6 +229,13 @@ fn living(memory: &Memory, now: u64, key: &Key, cutoffs: &[Key]) -> Result<Optio
     Ok((!dead).then_some(record))
 }
 
+fn check_index(memory: &Memory, index: &Index<'_>, header: &Header) -> Result<(), Fault> {
+    if header.is_anonymous() {
+        return Ok(());
+    }
+    index.check(memory)
+}
+
 fn touch_index(memory: &mut Memory, index: &Index<'_>, header: &Header) -> Result<(), Fault> {
     if header.is_anonymous() {
         return Ok(());
@@ -310,7 +244,7 @@ fn touch_index(memory: &mut Memory, index: &Index<'_>, header: &Header) -> Resul
 }
 
 /// Changes as scripts get them: clear?, how many are set, name and value of each, then the names removed.
-fn apply(mut fields: Fields, args: &[Arg], at: usize) -> Result<Fields, Fault> {
+pub(super) fn apply(mut fields: Fields, args: &[Arg], at: usize) -> Result<Fields, Fault> {
     if arg(args, at)?.int()? == 1 {
         fields.clear();
     }
@@ -329,7 +263,7 @@ fn apply(mut fields: Fields, args: &[Arg], at: usize) -> Result<Fields, Fault> {
 }
 
 /// Writes a record, unless it is longer than allowed.
-fn write(
+pub(super) fn write(
     memory: &mut Memory,
     key: &Key,
     header: &Header,

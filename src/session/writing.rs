@@ -3,7 +3,7 @@
 use super::{
     config::OnLimit,
     error::{SessionError, SessionErrorKind},
-    handle::{Inner, LONGEST_NAME, SaveOutcome, Session, check_name, user_of},
+    handle::{Inner, SaveOutcome, Session, check_name, user_of},
     id::SessionId,
     login::{Login, User},
     ops::{Changes, Ended, NewUser, Written, written},
@@ -12,47 +12,63 @@ use super::{
 };
 use crate::{
     clock::millis,
+    cutoff::AuthStart,
     device::Devices,
     secret::{encode, random_bytes},
     store::{Call, Tag},
-    trace::event_info,
+    trace::{event_info, event_warn},
 };
 
 impl Session {
+    /// The moment at which an authentication begins, in one trip: for [`Login::not_before`].
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn auth_start(&self) -> Result<AuthStart, SessionError> {
+        Ok(AuthStart::ask(&self.0.config.store).await?)
+    }
+
     /// Signs a user in, in one trip: the session moves to a new id, and the old id is dead when this returns, for
     /// requests already under way as well.
     ///
     /// Fields of a visitor's session carry over, and so do those of the same user's; those of another user never do.
-    /// Fields set before travel along; set after, they cost a second trip. Check the credentials first: this does not.
+    /// Fields set before travel along; set after, they cost a second trip. Check the credentials first: this does not. That
+    /// takes time in which they may be changed: see [`Login::not_before`].
     ///
     /// # Errors
     ///
-    /// When the store cannot confirm it. Nobody is signed in then, and the client keeps the cookie it has.
+    /// When the store cannot confirm it, or a cutoff came after the moment given to [`Login::not_before`]. Nobody is signed
+    /// in then, and the client keeps the cookie it has.
     pub async fn login(&self, login: Login) -> Result<User, SessionError> {
         check_name(&login.user)?;
-        if login.tenant.len() > LONGEST_NAME {
-            return Err(SessionError::new(SessionErrorKind::Invalid));
-        }
+        login.tenant.as_deref().map_or(Ok(()), check_name)?;
+        let of_tenant = login.tenant.as_deref().unwrap_or_default();
         let config = &self.0.config;
         let namespace = config.store.namespace();
-        let tenant = (!login.tenant.is_empty()).then(|| namespace.tenant_tag(&login.tenant));
-        let tag: Tag = namespace.user_tag("", &login.tenant, &login.user);
+        let tenant = login
+            .tenant
+            .as_deref()
+            .map(|tenant| namespace.tenant_tag(tenant));
+        let tag: Tag = namespace.user_tag("", of_tenant, &login.user);
         let new = SessionId::of_user(&tag, tenant.as_ref())?;
         let sid = encode(random_bytes::<16>()?);
         let meta = serde_json::to_string(&login.device)?;
         let user = NewUser {
-            tenant: &login.tenant,
+            tenant: of_tenant,
             user: &login.user,
             sid: &sid,
             life: config.life(login.remember),
             meta: &meta,
             ahead_kept: millis(config.store.longest_credential()),
+            started: login.started.map_or(0, AuthStart::millis),
             most_devices: config.most_devices,
             evict: config.on_limit == OnLimit::EvictOldest,
         };
         self.check_bound().await?;
         let (old, unsent) = self.0.start_write()?;
         let changes = self.0.bound(&unsent.changes);
+        unsent.fits()?;
         let call = config.place(&new).login(old.as_ref(), &user, &changes);
         let _changing = old.as_ref().map(|old| config.changes(old));
         let Some(header) = self.write(call, &new, unsent).await? else {
@@ -82,6 +98,7 @@ impl Session {
         };
         let new = old.successor()?;
         let config = &self.0.config;
+        unsent.fits()?;
         let call = config.place(&old).renew(&new, &unsent.changes);
         let _changing = config.changes(&old);
         match self.write(call, &new, unsent).await? {
@@ -178,6 +195,7 @@ impl Session {
     }
 
     async fn merge(&self, id: &SessionId, unsent: Unsent<'_>) -> Result<SaveOutcome, SessionError> {
+        unsent.fits()?;
         let config = &self.0.config;
         let asked_at = config.store.clock().now_millis();
         let _changing = config.changes(id);
@@ -203,6 +221,7 @@ impl Session {
     }
 
     async fn create(&self, unsent: Unsent<'_>) -> Result<SaveOutcome, SessionError> {
+        unsent.fits()?;
         let config = &self.0.config;
         let planned = self.0.state().planned.take();
         let id = planned.map_or_else(SessionId::anonymous, Ok)?;
@@ -226,7 +245,11 @@ impl Session {
     ) -> Result<Option<Header>, SessionError> {
         let config = &self.0.config;
         let asked_at = config.store.clock().now_millis();
-        let reply = config.store.run(call).await?;
+        // The scripts that move a session know the new id, and so their own repetition.
+        let reply = match call.operation.name() {
+            "session.create" => config.store.run(call).await?,
+            _ => config.store.run_twice(call).await?,
+        };
         match written(reply, new)? {
             Written::Done(record) => {
                 unsent.sent();
@@ -241,6 +264,13 @@ impl Session {
                 Ok(None)
             }
             Written::TooLarge => Err(SessionError::new(SessionErrorKind::TooLarge)),
+            Written::Outdated => {
+                event_warn!(
+                    event = "session.outdated",
+                    "a cutoff came while a login was under way: it was refused"
+                );
+                Err(SessionError::new(SessionErrorKind::Outdated))
+            }
             Written::TooMany => Err(SessionError::new(SessionErrorKind::TooManyDevices)),
         }
     }
@@ -256,6 +286,14 @@ impl<'a> Unsent<'a> {
     pub(super) fn take(of: &'a Inner, state: &mut State) -> Self {
         let changes = std::mem::take(&mut state.changes);
         Self { of, changes }
+    }
+
+    /// What is too long by itself need not travel to be refused.
+    fn fits(&self) -> Result<(), SessionError> {
+        if self.changes.least() > self.of.config.limit {
+            return Err(SessionError::new(SessionErrorKind::TooLarge));
+        }
+        Ok(())
     }
 
     fn sent(mut self) {

@@ -54,7 +54,8 @@ impl StoreBuilder {
     }
 
     /// What the keys of revoked tokens begin with, apart from [`prefix`](Self::prefix) so that other systems can write
-    /// them as well. Default `jwt:blacklist:`; must not be empty.
+    /// them as well. Default `jwt:blacklist:`; must not be empty, and no key that begins with it may be one of the crate's own:
+    /// what follows is the id of a token, which whoever makes tokens chooses.
     pub fn blacklist_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.blacklist_prefix = prefix.into();
         self

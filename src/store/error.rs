@@ -18,7 +18,8 @@ pub struct StoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// There is no connection to the server, or it broke while the question was under way.
+    /// There is no connection to the server, it broke while the question was under way, or thousands of calls wait for it
+    /// already.
     ///
     /// Whether a write was carried out is not known.
     Unavailable,
@@ -34,6 +35,8 @@ pub enum StoreErrorKind {
     Full,
     /// The address or a setting of the store cannot be used.
     Config,
+    /// An empty user, tenant or issuer where there has to be one. The store was not asked.
+    Invalid,
 }
 
 impl StoreError {
@@ -76,7 +79,9 @@ impl StoreError {
 impl From<StoreError> for Rejection {
     fn from(error: StoreError) -> Self {
         let kind = match error.kind {
-            StoreErrorKind::Corrupt | StoreErrorKind::Config => RejectionKind::Internal,
+            StoreErrorKind::Corrupt | StoreErrorKind::Config | StoreErrorKind::Invalid => {
+                RejectionKind::Internal
+            }
             _ => RejectionKind::Unavailable,
         };
         Self::new(kind).caused_by(error)
@@ -93,6 +98,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Corrupt => "the store holds a value that this crate did not write",
             StoreErrorKind::Full => "the in-memory store is full",
             StoreErrorKind::Config => "the store is configured wrongly",
+            StoreErrorKind::Invalid => "a user, tenant or issuer is empty",
         })?;
         if !self.operation.is_empty() {
             write!(f, " ({})", self.operation)?;

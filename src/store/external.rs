@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     StoreError, StoreErrorKind,
     operation::Call,
-    redis::{Replies, error_of, send},
+    redis::{Replies, send},
 };
 use crate::breaker::Breaker;
 
@@ -61,7 +61,7 @@ impl External {
             .note(matches!(outcome, Ok(Ok(_))), Instant::now());
         match outcome {
             Ok(Ok(replies)) => Ok(replies),
-            Ok(Err(error)) => Err(error_of(&error)),
+            Ok(Err(failed)) => Err(failed.into()),
             Err(_) => Err(StoreError::new(StoreErrorKind::Timeout)),
         }
     }

@@ -16,6 +16,13 @@ use crate::{
 /// The name of a key as the server sees it.
 pub(crate) type Key = String;
 
+/// What follows the prefix in the name of a key, up to the next colon.
+const ROOMS: [&str; 5] = ["session", "csrf", "devices", "cutoff", "refresh"];
+
+fn is_room(room: &str) -> bool {
+    ROOMS.contains(&room.split(':').next().unwrap_or_default())
+}
+
 /// The prefixes under which everything is stored.
 #[derive(Clone, Debug)]
 pub(crate) struct Namespace {
@@ -36,10 +43,31 @@ impl Namespace {
                 "must not be empty, or every key of the database would be a revoked token",
             ));
         }
-        Ok(Self {
+        let namespace = Self {
             prefix: prefix.into(),
             blacklist: blacklist.into(),
-        })
+        };
+        namespace.check_overlap()?;
+        Ok(namespace)
+    }
+
+    /// What follows the blacklist's prefix is up to whoever makes tokens: it must not lead to keys of ours.
+    fn check_overlap(&self) -> Result<(), ConfigError> {
+        let denied = self.denied_sid("");
+        for room in ROOMS {
+            let ours = [&self.prefix, room, ":"].concat();
+            for listed in [&*self.blacklist, &denied] {
+                if ours.starts_with(listed) || listed.starts_with(&ours) {
+                    return Err(ConfigError::new(
+                        "blacklist_prefix",
+                        format!(
+                            "keys that begin with {listed} and with {ours} (prefix and room) could be the same: choose a blacklist_prefix that neither begins like those keys nor is their beginning"
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     #[cfg(any(test, feature = "test-util"))]
@@ -59,12 +87,14 @@ impl Namespace {
 
     /// `{prefix}{room}:{{tag}}:{rest}`.
     pub(crate) fn tagged(&self, room: &str, tag: &Tag, rest: &str) -> Key {
+        debug_assert!(is_room(room), "{room} is not among ROOMS");
         let colon = if rest.is_empty() { "" } else { ":" };
         [&self.prefix, room, ":{", tag.as_str(), "}", colon, rest].concat()
     }
 
     /// `{prefix}{room}:{rest}`, in no particular slot.
     pub(crate) fn plain(&self, room: &str, rest: &str) -> Key {
+        debug_assert!(is_room(room), "{room} is not among ROOMS");
         [&self.prefix, room, ":", rest].concat()
     }
 
@@ -190,8 +220,8 @@ mod tests {
 
     #[test]
     fn tags_keep_prefix_issuer_tenant_and_user_apart() {
-        let one = Namespace::new("a:", "b:").unwrap();
-        let two = Namespace::new("b:", "b:").unwrap();
+        let one = Namespace::new("a:", "c:").unwrap();
+        let two = Namespace::new("b:", "c:").unwrap();
         assert_ne!(one.user_tag("", "t", "u"), two.user_tag("", "t", "u"));
         assert_ne!(one.user_tag("", "tu", ""), one.user_tag("", "t", "u"));
         assert_ne!(one.user_tag("t", "", "u"), one.user_tag("", "t", "u"));
@@ -201,6 +231,40 @@ mod tests {
                 .count(),
             1
         );
+    }
+
+    // Fails if: a token's id could name a key of ours, or ours lie among revoked tokens.
+    #[test]
+    fn prefixes_whose_keys_could_meet_are_refused() {
+        let listed = |prefix, blacklist| Namespace::new(prefix, blacklist).map(|_| ());
+        for (prefix, blacklist) in [
+            ("app:", "app:"),
+            ("app:", "a"),
+            ("app:", "app:session:"),
+            ("app:", "app:cutoff"),
+            ("app:", "app:cutoff:global"),
+            ("", "refresh:"),
+            ("", "s"),
+            ("a:", "a:"),
+            ("", "c"),
+            ("x", "xcutoff"),
+            // The logins that are denied lie under a name of their own.
+            ("app-sid:", "app:"),
+            ("app-sid:x:", "app"),
+        ] {
+            let error = listed(prefix, blacklist).unwrap_err();
+            assert_eq!(error.field(), "blacklist_prefix", "{prefix} {blacklist}");
+            assert!(error.to_string().contains("choose a blacklist_prefix"));
+        }
+        for (prefix, blacklist) in [
+            (Namespace::PREFIX, Namespace::BLACKLIST),
+            ("", Namespace::BLACKLIST),
+            ("app:", "app:jwt:blacklist:"),
+            ("app:", "app:sessions-denied:"),
+            ("a:", "b:"),
+        ] {
+            assert!(listed(prefix, blacklist).is_ok(), "{prefix} {blacklist}");
+        }
     }
 
     #[test]

@@ -28,8 +28,9 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     StoreError, StoreErrorKind,
     attempts::{Attempts, LONGEST_PAUSE, Turn},
+    gather::Gatherer,
     operation::{Call, Operation},
-    redis::{Replies, error_of, is_demoted, send},
+    redis::{Failed, Replies, is_demoted, send},
 };
 
 /// Calls in a row that ran into their deadline before the connection is given up.
@@ -64,7 +65,7 @@ pub(super) enum State {
 }
 
 pub(super) struct Connection {
-    driver: MultiplexedConnection,
+    gatherer: Gatherer,
     generation: u64,
     since: Instant,
     timeouts: AtomicU32,
@@ -139,7 +140,7 @@ impl Link {
 
     async fn try_run(&self, calls: &[Call]) -> Result<Replies, StoreError> {
         let connection = self.connection().await?;
-        let outcome = send(&mut connection.driver.clone(), calls, |operation| {
+        let outcome = send(&mut &connection.gatherer, calls, |operation| {
             connection.has_loaded(operation)
         })
         .await;
@@ -155,9 +156,11 @@ impl Link {
                 }
                 Ok(replies)
             }
-            Err(error) => {
-                self.0.lost(connection.generation);
-                Err(error_of(&error))
+            Err(failed) => {
+                if matches!(failed, Failed::Broken(_)) {
+                    self.0.lost(connection.generation);
+                }
+                Err(failed.into())
             }
         }
     }
@@ -277,15 +280,14 @@ impl Inner {
             },
             None => self.open_resp2().await?,
         };
-        let connection = Connection {
-            driver,
+        let loaded = self.load_scripts(driver.clone()).await?;
+        Ok(Connection {
+            gatherer: Gatherer::new(driver),
             generation,
             since: Instant::now(),
             timeouts: AtomicU32::new(0),
-            loaded: Mutex::new(Vec::new()),
-        };
-        self.load_scripts(&connection).await?;
-        Ok(connection)
+            loaded: Mutex::new(loaded),
+        })
     }
 
     async fn open_resp2(&self) -> Result<MultiplexedConnection, RedisError> {
@@ -317,7 +319,11 @@ impl Inner {
         )
     }
 
-    async fn load_scripts(&self, connection: &Connection) -> Result<(), RedisError> {
+    /// The names of the operations that the server now holds the scripts of.
+    async fn load_scripts(
+        &self,
+        mut driver: MultiplexedConnection,
+    ) -> Result<Vec<&'static str>, RedisError> {
         let scripts: Vec<_> = lock(&self.operations)
             .iter()
             .filter_map(|operation| {
@@ -327,15 +333,13 @@ impl Inner {
             })
             .collect();
         if scripts.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut pipeline = redis::Pipeline::with_capacity(scripts.len());
         for (_, script) in &scripts {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(&script.text);
         }
-        let replies = connection
-            .driver
-            .clone()
+        let replies = driver
             .send_packed_commands(&pipeline, 0, scripts.len())
             .await?;
         // A server that refuses `SCRIPT LOAD` may still run `EVAL`; if not, the call itself reports it.
@@ -343,8 +347,7 @@ impl Inner {
             .iter()
             .zip(replies)
             .filter(|(_, r)| !matches!(r, redis::Value::ServerError(_)));
-        lock(&connection.loaded).extend(loaded.map(|((name, _), _)| *name));
-        Ok(())
+        Ok(loaded.map(|((name, _), _)| *name).collect())
     }
 }
 

@@ -338,13 +338,10 @@ impl Memory {
     }
 }
 
-/// The twin of `MGET`: a key of another kind reads as missing, as in Redis.
-pub(crate) fn mget(memory: &mut Memory, _: u64, keys: &[Key], _: &[Arg]) -> Result<Value, Fault> {
-    let read = |key: &Key| match memory.get(key) {
-        Ok(Some(bytes)) => Value::bytes(bytes),
-        Ok(None) | Err(_) => Value::Nil,
-    };
-    Ok(Value::List(keys.iter().map(read).collect()))
+/// The twin of `GET`. One key a call: to `MGET` a key of another kind looks as if it were missing.
+pub(crate) fn get(memory: &mut Memory, _: u64, keys: &[Key], _: &[Arg]) -> Result<Value, Fault> {
+    let key = keys.first().ok_or(Fault::Corrupt)?;
+    Ok(memory.get(key)?.map_or(Value::Nil, Value::bytes))
 }
 
 /// The twin of `EXISTS`.

@@ -23,6 +23,7 @@ mod builder;
 mod check;
 mod error;
 mod external;
+mod gather;
 #[cfg(any(test, feature = "test-util"))]
 mod inspect;
 mod key;
@@ -45,8 +46,8 @@ pub use builder::StoreBuilder;
 pub use check::{Finding, FindingKind};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use key::{Key, Namespace, Tag};
-pub(crate) use memory::{Memory, exists, mget};
-pub(crate) use operation::{Arg, Call, Fault, Operation, Value};
+pub(crate) use memory::{Memory, exists, get};
+pub(crate) use operation::{Arg, Call, Fault, Operation, Value, corrupt};
 pub(crate) use redis::{Replies, error_of};
 pub(crate) use ride::{Rider, Rides};
 
@@ -60,7 +61,8 @@ use crate::clock::Clock;
 /// One cheap-to-clone handle on the store that all layers share.
 ///
 /// Make one per process and hand clones to the layers: they then use one connection, over which the commands of
-/// concurrent requests travel together.
+/// concurrent requests travel together: under load they are gathered into few writes. At most 4096 calls wait for that;
+/// more are refused at once as [`StoreErrorKind::Unavailable`], and nothing of them is sent.
 #[derive(Clone)]
 pub struct Store(Arc<Shared>);
 
@@ -219,7 +221,23 @@ impl Store {
     /// One call, one trip.
     pub(crate) async fn run(&self, call: Call) -> Result<Value, StoreError> {
         let mut replies = self.trip(std::slice::from_ref(&call)).await?;
-        replies.pop().unwrap_or_else(|| Err(operation::corrupt()))
+        replies.pop().unwrap_or_else(|| Err(corrupt()))
+    }
+
+    /// One call that knows its own repetition: if the reply is lost it is sent once more, and so takes up to two deadlines.
+    #[cfg(any(feature = "session", feature = "refresh"))]
+    pub(crate) async fn run_twice(&self, call: Call) -> Result<Value, StoreError> {
+        match self.run(call.clone()).await {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    StoreErrorKind::Unavailable | StoreErrorKind::Timeout
+                ) =>
+            {
+                self.run(call).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// Several calls in one trip. They are not atomic together; each one is.
@@ -243,6 +261,9 @@ impl Store {
             }
             Backend::External(external) => external.run(calls, self.0.deadline).await,
         };
+        if let Ok(replies) = &outcome {
+            report_corrupt(calls, replies);
+        }
         outcome.map_err(|error| {
             crate::trace::event_warn!(event = "store.failed", operation = name, kind = ?error.kind(), "{error}");
             error.during(name)
@@ -283,6 +304,17 @@ impl fmt::Debug for Store {
             .field("namespace", &self.0.namespace)
             .field("deadline", &self.0.deadline)
             .finish_non_exhaustive()
+    }
+}
+
+/// What nobody of us wrote is somebody's mistake that only a person can mend.
+fn report_corrupt(calls: &[Call], replies: &Replies) {
+    let is_corrupt = |error: &StoreError| error.kind() == StoreErrorKind::Corrupt;
+    for (call, reply) in calls.iter().zip(replies) {
+        if let Some(error) = reply.as_ref().err().filter(|error| is_corrupt(error)) {
+            let operation = call.operation.name();
+            crate::trace::event_error!(event = "store.corrupt", operation, kind = ?error.kind(), "{error}");
+        }
     }
 }
 

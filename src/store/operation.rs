@@ -70,7 +70,7 @@ impl Operation {
     /// Whether it only reads, so that sending it twice is harmless.
     pub(crate) fn is_read(&self) -> bool {
         self.as_command()
-            .is_some_and(|name| matches!(name, "GET" | "MGET" | "EXISTS"))
+            .is_some_and(|name| matches!(name, "GET" | "EXISTS"))
     }
 
     pub(crate) fn name(&self) -> &'static str {

@@ -18,6 +18,7 @@ mod devices;
 mod endpoints;
 mod frameworks;
 mod grpc;
+mod hot_path;
 mod house;
 mod jwt_attacks;
 mod jwt_budget;

@@ -1,12 +1,19 @@
 //! What needs the operations themselves: on a real server, and on the in-memory twin.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+// Calls of other rooms are among those that these know.
+#[cfg(all(feature = "csrf", feature = "refresh"))]
 mod conformance;
 mod healing;
+#[cfg(all(feature = "csrf", feature = "refresh"))]
+mod others;
 mod races;
+#[cfg(all(feature = "csrf", feature = "refresh"))]
 mod slots;
-
+#[cfg(all(feature = "csrf", feature = "refresh"))]
 mod steps;
+
+mod unreadable;
 
 use std::time::Duration;
 
@@ -32,7 +39,8 @@ fn new_user<'a>(tenant: &'a str, user: &'a str, sid: &'a str, life: Life) -> New
         life,
         meta: META,
         ahead_kept: KEPT,
-        most_devices: 0,
+        most_devices: 1_000,
+        started: 0,
         evict: true,
     }
 }

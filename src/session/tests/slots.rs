@@ -8,10 +8,12 @@ use super::{
         ops::{self, Changes, Place},
     },
     KEPT, LIMIT, life, new_user,
+    others::{csrf_calls, csrf_place, device_call, sid},
 };
 use crate::{
     cutoff,
     means::redis::RedisServer,
+    refresh::probe::{Draw, Families},
     store::{Call, Key, Namespace, slot},
 };
 
@@ -44,8 +46,7 @@ fn calls(namespace: &Namespace, id: &SessionId, old: Option<&SessionId>) -> Vec<
     let changes = Changes::default();
     let user = new_user("", "alice", "sid", life(Some(1_000), 2_000, false));
     let raise = |key| cutoff::raise_call(namespace, key, KEPT);
-    vec![
-        place.read(),
+    let mut calls = vec![
         place.load(0),
         place.save(&changes),
         place.create(&life(None, 2_000, false), &changes),
@@ -55,7 +56,9 @@ fn calls(namespace: &Namespace, id: &SessionId, old: Option<&SessionId>) -> Vec<
         raise(cutoff::user_key(namespace, &id.tag())),
         raise(cutoff::tenant_key(namespace, &namespace.tenant_tag("acme"))),
         raise(cutoff::global_key(namespace)),
-    ]
+    ];
+    calls.extend(place.read());
+    calls
 }
 
 /// The keys that lie outside a user's slot on purpose; a cluster asks for them in parallel, in the same trip.
@@ -99,6 +102,73 @@ fn every_operation_of_a_user_is_in_the_users_slot() {
     assert_eq!(seen, known, "an operation that this test does not know");
 }
 
+/// The calls of devices, refresh families and CSRF secrets about one user.
+fn others(namespace: &Namespace, (tenant, user): (&'static str, &'static str)) -> Vec<Call> {
+    let store = crate::Store::memory();
+    let tag = namespace.user_tag("", tenant, user);
+    let of_tenant = (!tenant.is_empty()).then(|| namespace.tenant_tag(tenant));
+    let id = SessionId::of_user(&tag, of_tenant.as_ref()).unwrap();
+    let mut families = Families::new();
+    let draw = Draw {
+        number: 0,
+        tenant,
+        user,
+        sid: &sid(1),
+        auth_ms: 0,
+        started_ms: 0,
+        most_devices: 1,
+        evict: true,
+        kept: KEPT,
+    };
+    let mut calls = vec![
+        families.issue(&store, &draw),
+        families.rotate(&store, 0, 0),
+        families.client(&store, 0),
+        cutoff::start_call(&store),
+    ];
+    let whats = ["list", "one", "all", "others", "token"];
+    calls.extend(whats.map(|what| device_call(&store, (tenant, user), what, &sid(1))));
+    calls.extend(csrf_calls(&csrf_place(&store, &id)));
+    calls
+}
+
+/// What these scripts name by themselves begins as the keys of the user's sessions and families do, but for denied logins.
+///
+/// Fails if: a key of a family, of a CSRF secret or of what the owner of devices asks is named without the hash tag.
+#[test]
+fn every_operation_beside_sessions_is_in_the_users_slot() {
+    let namespace = namespace();
+    let mut seen = BTreeSet::new();
+    for user in [("", "alice"), ("acme", "carol")] {
+        let tag = namespace.user_tag("", user.0, user.1);
+        let home = slot(&namespace.tagged("session", &tag, "x"));
+        for call in others(&namespace, user) {
+            let name = call.operation.name();
+            seen.insert(name);
+            let at = slots(&namespace, &call);
+            assert!(
+                at == BTreeSet::from([home]) || (at.is_empty() && name == "cutoff.start"),
+                "{name}: {:?}",
+                call.keys
+            );
+            let names = call.args.iter().map(|arg| arg.bytes().into_owned());
+            let names = names.filter_map(|name| String::from_utf8(name).ok());
+            for name in names.filter(|name| name.starts_with("portcullis:")) {
+                assert_eq!(slot(&[&name, "a name"].concat()), home, "{name}");
+            }
+        }
+    }
+    let known = [
+        "csrf.secret",
+        "cutoff.start",
+        "device.devices",
+        "refresh.client",
+        "refresh.issue",
+        "refresh.rotate",
+    ];
+    assert_eq!(seen, BTreeSet::from(known));
+}
+
 /// The one operation that reaches into two users' slots: a login that ends the session of a visitor or of another user.
 /// On a cluster it is two trips, taking and then creating; the old session's keys are all in one slot, the new one's in
 /// another.
@@ -138,9 +208,11 @@ async fn slots_are_those_of_a_server_in_cluster_mode() {
     let namespace = namespace();
     let ids = ids(&namespace);
     let calls = calls(&namespace, &ids.of_tenant, Some(&ids.visitor));
+    let others = others(&namespace, ("acme", "carol"));
     let odd = ["", "{}x", "{a", "a}{b}", "{{a}}", "x{a}{b}", "{a}b}", "ünï"].map(str::to_owned);
     let keys: BTreeSet<_> = calls
         .into_iter()
+        .chain(others)
         .flat_map(|call| call.keys)
         .chain(odd)
         .collect();

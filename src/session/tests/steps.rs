@@ -9,9 +9,11 @@ use super::{
         ops::{Changes, Place},
     },
     KEPT, LIMIT, life, new_user,
+    others::{self, sid},
 };
 use crate::{
     cutoff, device,
+    refresh::probe::Families,
     store::{Call, Content, Entry, Key, Memory, Namespace, Store, Tag},
 };
 
@@ -54,11 +56,14 @@ const POOL: usize = 48;
 
 pub(super) struct Steps {
     pub(super) random: Random,
-    store: Store,
+    pub(super) store: Store,
     namespace: Namespace,
     ids: Vec<SessionId>,
     pub(super) now: u64,
-    sids: u64,
+    pub(super) sids: u64,
+    pub(super) families: Families,
+    /// The last call that may be sent again when its reply was lost.
+    again: Option<Call>,
 }
 
 impl Steps {
@@ -70,6 +75,8 @@ impl Steps {
             ids: vec![SessionId::anonymous().unwrap()],
             now,
             sids: 0,
+            families: others::families(),
+            again: None,
         }
     }
 
@@ -80,29 +87,47 @@ impl Steps {
         let changes = self.changes();
         let store = self.store.clone();
         let place = Place::new(&store, &id, LIMIT);
-        match self.random.below(100) {
+        let call = match self.random.below(140) {
             0..12 => self.create(&changes),
             12..30 => self.login(&id, &changes),
             30..40 => {
                 let new = self.remember(id.successor().unwrap());
                 place.renew(&new, &changes)
             }
-            40..58 => place.save(&changes),
-            58..72 => place.load(*self.random.pick(&[0, 1, 1_000, 60_000])),
-            72..82 => place.read(),
-            82..87 => place.destroy(),
-            87..90 => self.raise(),
-            90..98 => self.repair(memory),
+            40..56 => place.save(&changes),
+            56..70 => place.load(*self.random.pick(&[0, 1, 1_000, 60_000])),
+            70..78 => self.random.pick(&place.read()).clone(),
+            78..83 => place.destroy(),
+            83..86 => self.raise(),
+            86..89 => cutoff::start_call(&store),
+            89..101 => self.issue(memory),
+            101..113 => self.rotate().unwrap_or_else(|| place.load(0)),
+            113..118 => self.of_token().unwrap_or_else(|| place.load(0)),
+            118..123 => self.device(),
+            123..127 => self.csrf(&id),
+            127..131 => self.again.clone().unwrap_or_else(|| place.load(0)),
+            131..138 => self.repair(memory),
             _ => self.damage(memory),
+        };
+        let resent = ["session.login", "session.renew", "refresh.issue"];
+        if resent.contains(&call.operation.name()) {
+            self.again = Some(call.clone());
         }
+        call
     }
 
     /// Deletes what no later step will ask for, so that looking at everything stays quick.
     pub(super) fn tidy(&self, memory: &Memory) -> Vec<Call> {
-        let known: HashSet<Key> = self.ids.iter().map(|id| id.key(&self.namespace)).collect();
+        let ids = self.ids.iter();
+        let known = ids.flat_map(|id| {
+            let place = others::csrf_place(&self.store, id);
+            [place.session, place.secret]
+        });
+        let known: HashSet<Key> = known.chain(self.family_keys()).collect();
         let forgotten = memory.entries().into_iter().filter(|entry| {
-            let is_session = entry.key.contains(":session:");
-            (is_session && !known.contains(&entry.key)) || entry.key.contains("-sid:")
+            let rooms = [":session:", ":csrf:", ":refresh:"];
+            let is_of_pool = rooms.iter().any(|room| entry.key.contains(room));
+            (is_of_pool && !known.contains(&entry.key)) || entry.key.contains("-sid:")
         });
         forgotten.map(|entry| nothing_at(entry.key)).collect()
     }
@@ -113,8 +138,8 @@ impl Steps {
             0..70 => 0,
             70..85 => 1,
             85..95 => self.random.below(2_000),
-            95..99 => self.random.below(120_000),
-            _ => self.random.below(3_600_000),
+            95..99 => self.random.below(60_000),
+            _ => self.random.below(900_000),
         };
         self.now += passed;
     }
@@ -146,18 +171,37 @@ impl Steps {
     }
 
     fn login(&mut self, old: &SessionId, changes: &Changes) -> Call {
-        let (tenant, user) = *self.random.pick(&USERS);
+        let (tenant, user) = self.user();
         let tag = self.namespace.user_tag("", tenant, user);
         let of_tenant = (!tenant.is_empty()).then(|| self.namespace.tenant_tag(tenant));
         let new = SessionId::of_user(&tag, of_tenant.as_ref()).unwrap();
         self.remember(new);
         self.sids += 1;
-        let sid = format!("sid-{}", self.sids);
+        let sid = sid(self.sids);
         let mut user = new_user(tenant, user, &sid, self.life());
-        user.most_devices = *self.random.pick(&[0, 0, 1, 3]);
+        user.most_devices = *self.random.pick(&[1_000, 1_000, 1_000, 3, 1]);
         user.evict = self.random.one_in(2);
+        user.started = self.started();
         let old = (!self.random.one_in(3)).then_some(old);
         Place::new(&self.store, &new, LIMIT).login(old, &user, changes)
+    }
+
+    pub(super) fn user(&mut self) -> (&'static str, &'static str) {
+        *self.random.pick(&USERS)
+    }
+
+    /// When an authentication began, if that is said: about now, long ago, or in a future that the store has forgotten.
+    pub(super) fn started(&mut self) -> u64 {
+        match self.random.below(24) {
+            0..18 => 0,
+            18..20 => self.now,
+            20 => self.now - 1,
+            21 => self.now + 1,
+            22 => self.now - self.random.below(60_000),
+            _ => *self
+                .random
+                .pick(&[self.now - KEPT, self.now - KEPT + 1, self.now + 60_000]),
+        }
     }
 
     fn raise(&mut self) -> Call {
@@ -190,7 +234,7 @@ impl Steps {
             let name = (*self.random.pick(&NAMES)).to_owned();
             let value = match self.random.below(20) {
                 0..5 => None,
-                5 => Some("\"x\"".repeat(self.random.below(700) as usize)),
+                5 => Some("\"x\"".repeat(self.random.below(1_000) as usize)),
                 6 => Some(String::new()),
                 _ => Some(format!("\"{}\"", self.random.below(1_000))),
             };
@@ -204,7 +248,10 @@ impl Steps {
     fn any_key(&mut self) -> Key {
         let (tenant, user) = *self.random.pick(&USERS);
         let tag = self.user_tag(tenant, user);
-        match self.random.below(8) {
+        let place = others::csrf_place(&self.store, self.random.pick(&self.ids));
+        match self.random.below(13) {
+            8 | 10 | 11 => self.family_key().unwrap_or(place.secret),
+            9 => place.secret,
             0 => self.cutoff_key(),
             1 => self
                 .random
@@ -235,6 +282,8 @@ impl Steps {
             Some("cutoff") => {
                 return matches!(&entry.content, Content::Text(raw) if raw.iter().all(u8::is_ascii_digit) && !raw.is_empty());
             }
+            Some("csrf") => return matches!(&entry.content, Content::Text(_)),
+            Some("refresh") => true,
             _ => entry.key.ends_with("meta"),
         };
         matches!(entry.content, Content::Hash(_)) == expected

@@ -334,3 +334,33 @@ pub async fn living(server: &crate::means::redis::RedisServer) -> usize {
         return count";
     server.ask(&["EVAL", COUNT, "0"]).await
 }
+
+/// Nobody said how many devices there may be: a program that signs in again and again fills the index to its bound and no
+/// further, and nobody else is refused.
+///
+/// Fails if: there is no default bound, it refuses, or the newest goes.
+#[tokio::test]
+async fn an_index_is_bounded_by_default() {
+    const BOUND: usize = 1_000;
+    for bench in benches_with(&Settings::default()).await {
+        let first = bench.one.sign_in("alice").await;
+        bench.advance(SECOND).await;
+        for at in 0..BOUND + 20 {
+            bench.nodes()[at % 2].issue("alice").await;
+        }
+        let sids = bench.two.sids("alice").await;
+        assert_eq!(sids.len(), BOUND, "{}", bench.name);
+        if let Some(server) = &bench.server {
+            let keys = server.keys("portcullis:devices:*").await;
+            assert_eq!(server.ask::<usize>(&["ZCARD", &keys[0]]).await, BOUND);
+            assert_eq!(server.ask::<usize>(&["HLEN", &keys[1]]).await, BOUND);
+        }
+        assert!(!first.is_in(&bench.two).await, "{}: the oldest", bench.name);
+        let last = bench.one.sign_in("alice").await;
+        assert!(last.is_in(&bench.two).await, "{}", bench.name);
+        assert_eq!(
+            bench.one.devices.revoke_all("", "alice").await.unwrap(),
+            BOUND as u64
+        );
+    }
+}

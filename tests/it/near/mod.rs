@@ -223,8 +223,8 @@ async fn cutoffs_reach_tokens_and_sessions_on_the_other_node() {
         assert_eq!(browser.get("/me").await.text, "alice", "{scope}");
         proxy.reset_counts();
         assert_eq!(browser.get("/me").await.text, "alice", "{scope}");
-        let read = proxy.commands().into_iter().find(|c| c[0] == b"MGET");
-        assert_eq!(read.map(|c| c.len()), Some(2), "the record alone: {scope}");
+        let read = proxy.commands().into_iter().filter(|c| c[0] == b"GET");
+        assert_eq!(read.count(), 1, "the record alone: {scope}");
         assert_eq!(status(&tokens, token.token()).await, 200);
         match scope {
             "user" => cutoffs.user("acme", "alice").await,
@@ -301,7 +301,12 @@ async fn an_emptied_server_is_told_again_by_the_nodes_that_live() {
     server.cli(&["SET", "jwt:blacklist:for-ever", "x"]).await;
     b.caught_up().await;
     a.caught_up().await;
-    let before = server.keys("*").await;
+    // No node keeps the latest moment: the clock has passed it by then.
+    let told = async |server: &RedisServer| -> Vec<String> {
+        let keys = server.keys("*").await.into_iter();
+        keys.filter(|key| !key.ends_with(":latest")).collect()
+    };
+    let before = told(&server).await;
     assert_eq!(before.len(), 6, "{before:?}");
     // The node that revoked is gone: the other one has only seen it.
     drop(a);
@@ -319,10 +324,7 @@ async fn an_emptied_server_is_told_again_by_the_nodes_that_live() {
             }
         }
         wait::until_true("healing", || b.near.status().healed > healed).await;
-        wait::until(loss, async || {
-            (server.keys("*").await == before).then_some(())
-        })
-        .await;
+        wait::until(loss, async || (told(&server).await == before).then_some(())).await;
         b.fresh().await;
         assert_eq!(status(&b.app(), &token).await, 401, "{loss}");
         let left: i64 = server.ask(&["PTTL", &format!("jwt:blacklist:{jti}")]).await;

@@ -54,6 +54,11 @@ fn is_other(command: &Command) -> bool {
     !command.is_housekeeping() && !is_write(command)
 }
 
+/// Not the moment that a login asks for first.
+fn is_end(command: &Command) -> bool {
+    !command.is_housekeeping() && command.mentions("session:{")
+}
+
 fn any(command: &Command) -> bool {
     !command.is_housekeeping()
 }
@@ -77,7 +82,7 @@ async fn round(
         }
         Held::SaveAndReplyToEnd => write_within_end(pair, writer, end).await,
         Held::End => {
-            let paused = pair.two.proxy.pause_before(any);
+            let paused = pair.two.proxy.pause_before(is_end);
             let writing = async {
                 paused.reached().await;
                 let written = write(&pair.one, writer).await;
@@ -119,7 +124,7 @@ async fn write_within_end(
     end: impl Future<Output = Answer>,
 ) -> (Answer, Answer) {
     let save = pair.one.proxy.pause_before(is_write);
-    let reply = pair.two.proxy.pause_reply(any);
+    let reply = pair.two.proxy.pause_reply(is_end);
     let (loaded, written) = (Notify::new(), Notify::new());
     let writing = async {
         let answer = write(&pair.one, writer).await;

@@ -115,7 +115,8 @@ async fn a_due_touch_rides_in_the_read() {
 #[tokio::test]
 async fn login_and_logout_are_one_turn_each() {
     let pair = Pair::of("axum", "hyper", &[]).await;
-    for node in pair.nodes() {
+    // The service on axum asks for the moment first, before it looks at the password.
+    for (node, moment) in pair.nodes().into_iter().zip([1, 0]) {
         let client = Client::new();
         assert_eq!(
             turns(node, node.get(&client, "/counter")).await,
@@ -123,7 +124,8 @@ async fn login_and_logout_are_one_turn_each() {
             "made"
         );
         for user in ["alice", "alice", "bob"] {
-            assert_eq!(turns(node, node.login(&client, user)).await, (1, 200));
+            let counted = turns(node, node.login(&client, user)).await;
+            assert_eq!(counted, (moment + 1, 200));
         }
         assert_eq!(turns(node, node.logout(&client)).await, (1, 204));
         assert_eq!(
@@ -131,12 +133,12 @@ async fn login_and_logout_are_one_turn_each() {
             (0, 204),
             "nothing left"
         );
-        // A wrong password asks nobody.
+        // A wrong password asks nobody more.
         let body = json!({ "username": "alice", "password": "builder" });
         let url = node.app.url("/login");
         let wrong = client.post_json(&url, &body);
         let (turns, answer) = node.proxy.turns_of(wrong).await;
-        assert_eq!((turns, answer.status.as_u16()), (0, 401));
+        assert_eq!((turns, answer.status.as_u16()), (moment, 401));
         assert_eq!(answer.header("content-type"), "application/problem+json");
         assert_eq!(answer.json::<Value>()["code"], "wrong_password");
         assert!(answer.set_cookies().is_empty());

@@ -12,3 +12,4 @@ mod model;
 mod races;
 mod reuse;
 mod rotation;
+mod start;

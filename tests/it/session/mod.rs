@@ -4,5 +4,8 @@ pub mod bench;
 mod cookies;
 mod cutoffs;
 mod guards;
+mod honest;
+mod lost;
 mod races;
 mod rules;
+mod start;

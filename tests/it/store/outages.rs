@@ -336,7 +336,7 @@ async fn a_read_survives_a_broken_connection() {
     while start.elapsed() < Duration::from_millis(150) {
         assert!(site.alice.is_logged_in().await);
     }
-    let lost = site.proxy.drop_reply(|command| command.name() == "MGET");
+    let lost = site.proxy.drop_reply(|command| command.name() == "GET");
     assert!(site.alice.is_logged_in().await);
     assert!(lost.is_reached());
 }

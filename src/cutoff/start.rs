@@ -1,0 +1,95 @@
+//! When an authentication began.
+
+use std::{fmt, num::NonZeroU64};
+
+use serde::{Deserialize, Serialize};
+
+use super::{LUA, latest_key, note_latest, read};
+use crate::{
+    clock::millis,
+    store::{Arg, Call, Fault, Key, Memory, Operation, Store, StoreError, Value, corrupt},
+};
+
+pub(crate) static START: Operation =
+    Operation::script("cutoff.start", &[LUA, include_str!("start.lua")], start);
+
+/// The moment at which somebody began to authenticate, by the store's own reckoning: later than every cutoff raised before
+/// it was taken, and never later than one raised afterwards.
+///
+/// A password that is being checked while the account is locked or its password changed proves nothing any more. Take
+/// the moment **before** anything is read that the check depends on, such as the stored hash, and give it to the login:
+/// if a cutoff of the user, the tenant or everyone came since, the login is refused and nothing is written. An application that
+/// changes a password writes the new one first and raises the cutoff then.
+///
+/// It can be kept while an authentication takes several requests: it can be serialized, and is no secret, but what a
+/// client could change must not come back from the client. It is good for as long as the store's
+/// [`longest_credential`](crate::store::StoreBuilder::longest_credential).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), portcullis::StoreError> {
+/// use portcullis::{Store, cutoff::Cutoffs, session::Login};
+///
+/// let cutoffs = Cutoffs::new(&Store::memory());
+/// let began = cutoffs.auth_start().await?;
+/// // The password is checked here, which takes a while.
+/// let login = Login::new("alice").not_before(began);
+/// # let _ = login;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AuthStart(NonZeroU64);
+
+impl AuthStart {
+    /// Asks the store, in one trip.
+    pub(crate) async fn ask(store: &Store) -> Result<Self, StoreError> {
+        let moment = store.run(start_call(store)).await?.number()?;
+        NonZeroU64::new(moment).map(Self).ok_or_else(corrupt)
+    }
+
+    /// As scripts take it.
+    #[cfg(any(feature = "session", feature = "refresh"))]
+    pub(crate) fn millis(self) -> u64 {
+        self.0.get()
+    }
+}
+
+pub(crate) fn start_call(store: &Store) -> Call {
+    let kept = millis(store.longest_credential());
+    Call::new(
+        &START,
+        vec![latest_key(store.namespace())],
+        vec![kept.into()],
+    )
+}
+
+/// The Rust half of `start.lua`.
+fn start(memory: &mut Memory, now: u64, keys: &[Key], args: &[Arg]) -> Result<Value, Fault> {
+    let ([ahead], [kept]) = (keys, args) else {
+        return Err(Fault::Corrupt);
+    };
+    let latest = read(memory, ahead)?;
+    let start = now.max(latest.unwrap_or(0)).max(1);
+    note_latest(memory, ahead, latest, start, kept.int()?)?;
+    Ok(Value::bytes(start.to_string()))
+}
+
+/// `is_outdated`
+#[cfg(any(feature = "session", feature = "refresh"))]
+pub(crate) fn is_outdated(
+    start: u64,
+    now: u64,
+    cutoff: Option<u64>,
+    latest: Option<u64>,
+    kept: u64,
+) -> bool {
+    start > 0
+        && (cutoff >= Some(start) || start + kept <= now || start > now.max(latest.unwrap_or(0)))
+}
+
+// When somebody logged in is personal data.
+impl fmt::Debug for AuthStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthStart").finish_non_exhaustive()
+    }
+}
