@@ -104,6 +104,7 @@ pub use handle::{Near, NearBuilder, NearState, NearStatus};
 
 pub(crate) use held::Held;
 pub(crate) use names::{List, Scope};
+pub(crate) use own::Pledge;
 pub(crate) use replica::{Replica, View};
 pub(crate) use shelf::HeldName;
 

@@ -47,6 +47,10 @@ impl Rotation {
         let Some(token) = Token::parse(presented, &inner.keys) else {
             return Ok(None);
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &inner.registry {
+            return super::registered::client(active, &token).await;
+        }
         let reply = inner.store.run(ops::client(&inner.store, &token)).await?;
         Ok(ops::client_in(reply)?)
     }
@@ -88,5 +92,26 @@ impl RefreshRequest<'_> {
             return Err(RefreshErrorKind::Resource);
         }
         Ok(())
+    }
+}
+
+/// The words of a list, each once, one space between them: as they are stored, compared and said.
+pub(super) fn spaced(list: &str) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for word in list.split_ascii_whitespace() {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join(" ")
+}
+
+/// What was asked for of what was granted: all of it, if nothing was named.
+pub(super) fn narrowed(granted: &str, asked: &str) -> String {
+    let asked = spaced(asked);
+    if asked.is_empty() {
+        spaced(granted)
+    } else {
+        asked
     }
 }

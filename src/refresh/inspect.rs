@@ -8,7 +8,7 @@ use super::{
 use crate::{
     clock::millis,
     cutoff,
-    store::{Arg, Call, Fault, Key, Memory, Operation, StoreError, Value, corrupt},
+    store::{Arg, Call, Fault, Key, Memory, Operation, StoreError, StoreErrorKind, Value, corrupt},
 };
 
 pub(super) static INSPECT: Operation = Operation::script(
@@ -39,6 +39,13 @@ impl Rotation {
         let Some(token) = Token::parse(presented, &inner.keys) else {
             return Ok(None);
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &inner.registry {
+            let grace = millis(inner.settings.grace);
+            let inspected = super::registered::inspect(active, &token, grace).await;
+            return inspected
+                .map_err(|error| StoreError::new(StoreErrorKind::Unavailable).caused_by(error));
+        }
         let family = &token.family;
         let mut keys = ops::family_keys(&inner.store, family);
         // Without the index of devices, which nothing here depends on.

@@ -41,13 +41,19 @@
 mod adopt;
 mod asked;
 mod builder;
+mod decision;
 mod error;
 mod inspect;
 mod login;
 mod ops;
+mod place;
 #[cfg(test)]
 pub(crate) mod probe;
+#[cfg(feature = "registry")]
+mod registered;
 mod rotation;
+#[cfg(feature = "registry")]
+mod row;
 mod token;
 mod twins;
 

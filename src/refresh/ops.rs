@@ -296,10 +296,10 @@ pub(super) fn number(word: Option<String>) -> Result<u64, StoreError> {
     word.and_then(|word| word.parse().ok()).ok_or_else(corrupt)
 }
 
-fn hex(key_id: [u8; 4]) -> String {
+pub(super) fn hex(key_id: [u8; 4]) -> String {
     format!("{:08x}", u32::from_be_bytes(key_id))
 }
 
-fn unhex(text: &str) -> Option<[u8; 4]> {
+pub(super) fn unhex(text: &str) -> Option<[u8; 4]> {
     (text.len() == 8).then(|| u32::from_str_radix(text, 16).ok().map(u32::to_be_bytes))?
 }

@@ -2,8 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "registry")]
+use super::registered;
 use super::{
     Adoption, RefreshRequest,
+    asked::{narrowed, spaced},
     builder::{RotationBuilder, Settings},
     error::{RefreshError, RefreshErrorKind},
     login::RefreshLogin,
@@ -34,6 +37,9 @@ pub(super) struct Inner {
     pub(super) issuer: Issuer,
     pub(super) devices: Devices,
     pub(super) adoption: Option<Adoption>,
+    /// Where families are kept, if not in the store.
+    #[cfg(feature = "registry")]
+    pub(super) registry: Option<crate::registry::ActiveSessions>,
     pub(super) settings: Settings,
 }
 
@@ -148,11 +154,7 @@ impl Rotation {
             most_devices: inner.settings.most_devices.into(),
             evict: inner.settings.evict,
         };
-        let reply = inner
-            .store
-            .run_twice(ops::issue(&inner.store, &token, key_id, &new))
-            .await?;
-        match ops::issued(reply)? {
+        match inner.start(&token, key_id, &new).await? {
             Issued::Done {
                 auth_ms,
                 ends_ms,
@@ -243,6 +245,12 @@ impl Rotation {
                 None => Ok(()),
             };
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &inner.registry
+            && registered::revoke(active, &token).await?.is_some()
+        {
+            return Ok(());
+        }
         let (sid, epoch) = (token.family.sid(), token.family.epoch());
         let devices = &inner.devices;
         let was = devices
@@ -258,6 +266,11 @@ impl Rotation {
     ///
     /// When the store cannot confirm it; trying again is safe.
     pub async fn revoke_all(&self, tenant: &str, user: &str) -> Result<u64, RefreshError> {
+        #[cfg(feature = "registry")]
+        if let Some(active) = &self.0.registry {
+            let ended = active.end_all(tenant, user).await;
+            return ended.map(|(_, count)| count).map_err(registered::failed);
+        }
         Ok(self.0.devices.revoke_all(tenant, user).await?)
     }
 }
@@ -280,6 +293,10 @@ impl Inner {
             resource: request.resource,
             grace_ms: millis(self.settings.grace),
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &self.registry {
+            return registered::rotate(active, token, &successor, &nonce, key_id, &asked).await;
+        }
         let call = ops::rotate(&self.store, token, &successor, &nonce, key_id, &asked);
         let reply = self.store.run_twice(call).await?;
         Ok(ops::rotated(reply)?)
@@ -348,27 +365,6 @@ impl Inner {
             scope,
             ends_ms: of.ends_ms,
         })
-    }
-}
-
-/// The words of a list, each once, one space between them: as they are stored, compared and said.
-fn spaced(list: &str) -> String {
-    let mut words: Vec<&str> = Vec::new();
-    for word in list.split_ascii_whitespace() {
-        if !words.contains(&word) {
-            words.push(word);
-        }
-    }
-    words.join(" ")
-}
-
-/// What was asked for of what was granted: all of it, if nothing was named.
-fn narrowed(granted: &str, asked: &str) -> String {
-    let asked = spaced(asked);
-    if asked.is_empty() {
-        spaced(granted)
-    } else {
-        asked
     }
 }
 
