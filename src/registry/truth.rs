@@ -15,6 +15,9 @@
 
 use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc};
 
+/// Why a session ended that made room for another.
+pub(super) const EVICTED: &str = "evicted";
+
 /// What an operation of a [`Registry`] returns.
 pub type RegistryFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, RegistryError>> + Send + 'a>>;
