@@ -50,6 +50,10 @@ fn no_nul(text: &str) -> Result<(), RegistryError> {
 }
 
 pub(super) fn session(new: &NewSession) -> Result<(), RegistryError> {
+    // Whoever asks for the session of an empty text shall find none.
+    if new.sid.is_empty() {
+        return Err(refused("the sid is empty"));
+    }
     for text in [&new.sid, &new.tenant, &new.user, &new.token] {
         name(text)?;
     }
