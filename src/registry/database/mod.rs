@@ -28,6 +28,9 @@ use crate::clock::millis;
 /// How long a question may take, waiting for a connection included.
 const DEADLINE: Duration = Duration::from_secs(2);
 
+/// Whether anybody answers.
+const PING: &str = "SELECT CAST(1 AS bigint)";
+
 /// A database with its statements.
 struct Sql<D> {
     driver: D,

@@ -14,7 +14,7 @@ use super::{
         Created, CutoffScope, Found, NewSession, Registered, RegistryError, RegistryFuture,
         Rotated, Which,
     },
-    DEADLINE, Sql,
+    DEADLINE, PING, Sql,
     driver::{Arg, Driver, Lock, Row},
     error, registry_by_sql,
     statements::Dialect,
@@ -60,7 +60,7 @@ impl PostgresRegistry {
     /// [`Unavailable`](super::super::RegistryErrorKind::Unavailable) when nobody answers within two seconds.
     pub async fn connect(url: &str) -> Result<Self, RegistryError> {
         let registry = Self::connect_lazy(url)?;
-        registry.sql.read("SELECT 1", &[]).await?;
+        registry.sql.read(PING, &[]).await?;
         Ok(registry)
     }
 

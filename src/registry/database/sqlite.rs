@@ -13,7 +13,7 @@ use super::{
         Created, CutoffScope, Found, NewSession, Registered, RegistryError, RegistryFuture,
         Rotated, Which,
     },
-    Sql,
+    PING, Sql,
     driver::{Arg, Driver, Lock, Row},
     error, registry_by_sql,
     statements::Dialect,
@@ -76,7 +76,7 @@ impl SqliteRegistry {
                 .max_lifetime(None);
         }
         let registry = Self::new(pool.connect_lazy_with(options));
-        registry.sql.read("SELECT 1", &[]).await?;
+        registry.sql.read(PING, &[]).await?;
         Ok(registry)
     }
 
