@@ -53,6 +53,12 @@ pub(super) trait Driver: Send + Sync + 'static {
     /// What begins a transaction that holds the lock. What is read after it is as of then or later.
     fn begin(lock: Lock<'_>) -> String;
 
+    /// Runs statements that are separated by semicolons.
+    fn run<'a>(
+        connection: &'a mut <Self::Database as Database>::Connection,
+        statements: &'a str,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send + 'a;
+
     fn fetch<'a>(
         connection: &'a mut <Self::Database as Database>::Connection,
         statement: &'a str,

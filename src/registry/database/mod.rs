@@ -208,18 +208,14 @@ impl<D: Driver> Sql<D> {
     }
 
     /// Statements separated by semicolons.
-    async fn migrate(&self, sql: &str) -> Result<(), RegistryError>
-    where
-        for<'c> &'c mut <D::Database as sqlx::Database>::Connection:
-            sqlx::Executor<'c, Database = D::Database>,
-    {
+    async fn migrate(&self, sql: &str) -> Result<(), RegistryError> {
         let question = async {
             let _turn = self.driver.turn().await;
             let mut lease = driver::Lease::of(self.driver.pool()).await?;
             let done = async {
                 let begin = D::begin(Lock::Tables);
                 let mut transaction = lease.connection.begin_with(begin).await?;
-                sqlx::raw_sql(sql).execute(&mut *transaction).await?;
+                D::run(&mut transaction, sql).await?;
                 transaction.commit().await
             }
             .await;

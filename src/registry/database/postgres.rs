@@ -160,6 +160,14 @@ impl Driver for Pg {
         format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {locks}")
     }
 
+    async fn run<'a>(
+        connection: &'a mut PgConnection,
+        statements: &'a str,
+    ) -> Result<(), sqlx::Error> {
+        connection.execute(statements).await?;
+        Ok(())
+    }
+
     async fn fetch<'a>(
         connection: &'a mut PgConnection,
         statement: &'a str,

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use sqlx::{
-    Sqlite, SqliteConnection, SqlitePool,
+    Executor as _, Sqlite, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::{Mutex, MutexGuard};
@@ -139,6 +139,14 @@ impl Driver for File {
     /// The one lock there is excludes all other writers.
     fn begin(_: Lock<'_>) -> String {
         "BEGIN IMMEDIATE".to_owned()
+    }
+
+    async fn run<'a>(
+        connection: &'a mut SqliteConnection,
+        statements: &'a str,
+    ) -> Result<(), sqlx::Error> {
+        connection.execute(statements).await?;
+        Ok(())
     }
 
     async fn fetch<'a>(
