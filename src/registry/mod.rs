@@ -1,16 +1,16 @@
 //! The database is the truth: what stands in Redis and on nodes only makes it fast.
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod database;
 mod memory;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod tables;
 mod texts;
 mod truth;
 
-#[cfg(feature = "postgres")]
-pub use database::PostgresRegistry;
-#[cfg(feature = "sqlite")]
-pub use database::SqliteRegistry;
 pub use memory::MemoryRegistry;
+#[cfg(feature = "postgres")]
+pub use tables::PostgresRegistry;
+#[cfg(feature = "sqlite")]
+pub use tables::SqliteRegistry;
 pub use truth::{
     Created, CutoffScope, Found, Limit, NewSession, Registered, Registry, RegistryError,
     RegistryErrorKind, RegistryFuture, Rotated, Which,

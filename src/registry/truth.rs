@@ -72,18 +72,26 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
         next: &'a Rotated,
     ) -> RegistryFuture<'a, bool>;
 
-    /// Raises a cutoff and returns it: the largest of now, one more than the old one, `at_least`, and the largest
-    /// `auth_ms` of all sessions, so that it ends whatever began before it.
-    fn put_cutoff<'a>(&'a self, scope: &'a CutoffScope, at_least: u64) -> RegistryFuture<'a, u64>;
-
-    /// The cutoffs whose moment is at or after `since`, in any order.
+    /// Raises a cutoff and returns what it is then.
     ///
-    /// What was begun before a moment can become visible after it: whoever asks again and again leaves an overlap of as
-    /// long as an operation may take. The same holds for [`ended_since`](Self::ended_since).
-    fn cutoffs_since(&self, since: u64) -> RegistryFuture<'_, Vec<(CutoffScope, u64)>>;
+    /// Without a moment: to the largest of now, one more than the old one, and the largest `auth_ms` of all sessions, so
+    /// that it ends whatever began before it. With one: to that moment, unless the old one is later, and no further. So a
+    /// cutoff that is known elsewhere is noted, and ends nothing that it had not ended before.
+    fn put_cutoff<'a>(
+        &'a self,
+        scope: &'a CutoffScope,
+        moment: Option<u64>,
+    ) -> RegistryFuture<'a, u64>;
 
-    /// The `sid`s of sessions that were ended at or after `since`, evicted ones too, in any order.
-    fn ended_since(&self, since: u64) -> RegistryFuture<'_, Vec<String>>;
+    /// The cutoffs whose moment is at most this many milliseconds before the database's now, or after it; in any order.
+    ///
+    /// What was begun before a moment can become visible after it: whoever asks again and again asks for an overlap of as
+    /// long as an operation may take. The same holds for [`recently_ended`](Self::recently_ended).
+    fn recent_cutoffs(&self, age_ms: u64) -> RegistryFuture<'_, Vec<(CutoffScope, u64)>>;
+
+    /// The `sid`s of sessions that were ended at most this many milliseconds before the database's now, evicted ones too; in
+    /// any order.
+    fn recently_ended(&self, age_ms: u64) -> RegistryFuture<'_, Vec<String>>;
 }
 
 /// One sign-in of one user on one device, as the database holds it.
@@ -163,6 +171,19 @@ pub struct Limit {
     pub most: u32,
     /// Whether the first of [`Registry::list`] end to make room; otherwise the new one is refused.
     pub evict: bool,
+}
+
+impl Limit {
+    /// Of the active ones, oldest first, those that end so that one more is within the limit; `None` when none is to end.
+    pub(super) fn over(self, mut active: Vec<String>) -> Option<Vec<String>> {
+        let most = usize::try_from(self.most).unwrap_or(usize::MAX);
+        let surplus = (active.len() + 1).saturating_sub(most);
+        if surplus > 0 && (!self.evict || most == 0) {
+            return None;
+        }
+        active.truncate(surplus);
+        Some(active)
+    }
 }
 
 /// What became of a [`Registry::create`].

@@ -25,7 +25,8 @@ on_all! {
     revoking_returns_those_that_had_not_ended
     ended_stays_ended
     the_list_has_active_sessions_in_order
-    what_changed_since_a_moment
+    what_changed_lately
+    a_noted_cutoff_is_what_it_was
     a_use_is_noted
 }
 
@@ -79,7 +80,7 @@ async fn a_second_create_answers_as_the_first_and_writes_nothing(registry: Any) 
     let first = registry.create(&session).await.unwrap();
     // Neither a cutoff nor a limit of now is asked: the session is there.
     registry
-        .put_cutoff(&CutoffScope::Everyone, 0)
+        .put_cutoff(&CutoffScope::Everyone, None)
         .await
         .unwrap();
     let mut again = session.clone();
@@ -138,7 +139,10 @@ async fn a_login_is_after_every_cutoff_that_applies(registry: Any) {
         (CutoffScope::Everyone, 2),
     ];
     for (scope, ahead) in &scopes {
-        registry.put_cutoff(scope, FUTURE + ahead).await.unwrap();
+        registry
+            .put_cutoff(scope, Some(FUTURE + ahead))
+            .await
+            .unwrap();
     }
     let mut session = new("s", "alice");
     session.tenant = "t".to_owned();
@@ -158,24 +162,27 @@ async fn a_login_is_after_every_cutoff_that_applies(registry: Any) {
 async fn a_cutoff_is_after_everything_before_it(registry: Any) {
     let begun = created(&*registry, &new("s", "alice")).await.1;
     let scope = user("", "alice");
-    let first = registry.put_cutoff(&scope, 0).await.unwrap();
+    let first = registry.put_cutoff(&scope, None).await.unwrap();
     assert!(first >= begun && first < begun + HOUR);
-    let second = registry.put_cutoff(&scope, 0).await.unwrap();
+    let second = registry.put_cutoff(&scope, None).await.unwrap();
     assert!(second > first);
-    assert_eq!(registry.put_cutoff(&scope, FUTURE).await.unwrap(), FUTURE);
-    assert_eq!(registry.put_cutoff(&scope, 5).await.unwrap(), FUTURE + 1);
+    assert_eq!(
+        registry.put_cutoff(&scope, Some(FUTURE)).await.unwrap(),
+        FUTURE
+    );
+    assert_eq!(registry.put_cutoff(&scope, None).await.unwrap(), FUTURE + 1);
     // The latest login of all, whosever it is, as one that ran ahead of the clock could be anybody's.
     assert_eq!(
         created(&*registry, &new("next", "alice")).await.0,
         FUTURE + 2
     );
     let other = registry
-        .put_cutoff(&CutoffScope::Everyone, 0)
+        .put_cutoff(&CutoffScope::Everyone, None)
         .await
         .unwrap();
     assert_eq!(other, FUTURE + 2);
     assert!(!active(&*registry, "next").await);
-    let known = registry.cutoffs_since(0).await.unwrap();
+    let known = registry.recent_cutoffs(u64::MAX).await.unwrap();
     assert_eq!(known.len(), 2);
     assert!(known.contains(&(scope, FUTURE + 1)));
 }
@@ -203,7 +210,7 @@ async fn a_cutoff_ends_what_is_in_its_scope_and_nothing_else(registry: Any) {
             (*tenant).clone_into(&mut session.tenant);
             registry.create(&session).await.unwrap();
         }
-        registry.put_cutoff(scope, 0).await.unwrap();
+        registry.put_cutoff(scope, None).await.unwrap();
         for (at, (tenant, name)) in people.iter().enumerate() {
             let lives = !ended.contains(&at);
             assert_eq!(active(&*registry, &sid(at)).await, lives, "{scope:?} {at}");
@@ -216,11 +223,11 @@ async fn a_cutoff_ends_what_is_in_its_scope_and_nothing_else(registry: Any) {
 /// Fails if: a login by the old password survives the change of the password that came while it was checked.
 async fn a_cutoff_during_a_login_refuses_it(registry: Any) {
     registry
-        .put_cutoff(&CutoffScope::Everyone, FUTURE)
+        .put_cutoff(&CutoffScope::Everyone, Some(FUTURE))
         .await
         .unwrap();
     let at = registry
-        .put_cutoff(&user("", "alice"), FUTURE + 5)
+        .put_cutoff(&user("", "alice"), Some(FUTURE + 5))
         .await
         .unwrap();
     for (begun, cut) in [(0, true), (at - 1, true), (at, true), (at + 1, false)] {
@@ -267,7 +274,7 @@ async fn a_full_user_is_refused_or_the_oldest_make_room(registry: Any) {
 
 async fn only_active_sessions_of_the_user_count(registry: Any) {
     created(&*registry, &new("cut", "alice")).await;
-    registry.put_cutoff(&user("", "alice"), 0).await.unwrap();
+    registry.put_cutoff(&user("", "alice"), None).await.unwrap();
     created(&*registry, &new("ended", "alice")).await;
     registry
         .revoke(&Which::Sid("ended".to_owned()), "logout")
@@ -319,7 +326,7 @@ async fn a_rotation_replaces_what_it_says_and_extends(registry: Any) {
 
 async fn a_rotation_of_anything_but_the_active_token_changes_nothing(registry: Any) {
     created(&*registry, &new("cut", "alice")).await;
-    registry.put_cutoff(&user("", "alice"), 0).await.unwrap();
+    registry.put_cutoff(&user("", "alice"), None).await.unwrap();
     created(
         &*registry,
         &NewSession {
@@ -423,7 +430,7 @@ async fn ended_stays_ended(registry: Any) {
         .await
         .unwrap();
     registry
-        .put_cutoff(&CutoffScope::Everyone, 0)
+        .put_cutoff(&CutoffScope::Everyone, None)
         .await
         .unwrap();
     registry
@@ -475,46 +482,54 @@ async fn the_list_has_active_sessions_in_order(registry: Any) {
     }
 }
 
-async fn what_changed_since_a_moment(registry: Any) {
+async fn what_changed_lately(registry: Any) {
     for sid in ["a", "b", "c"] {
         created(&*registry, &new(sid, "alice")).await;
     }
-    let begun = registry.find("a").await.unwrap().unwrap().now_ms;
-    assert_eq!(registry.ended_since(0).await.unwrap(), [""; 0]);
-    assert_eq!(registry.cutoffs_since(0).await.unwrap(), []);
+    assert_eq!(registry.recently_ended(u64::MAX).await.unwrap(), [""; 0]);
+    assert_eq!(registry.recent_cutoffs(u64::MAX).await.unwrap(), []);
     registry
         .revoke(&Which::Sid("a".to_owned()), "logout")
         .await
         .unwrap();
     created(&*registry, &limited("d", 2, true)).await;
-    assert_eq!(
-        sorted(registry.ended_since(begun).await.unwrap()),
-        ["a", "b"]
-    );
-    assert_eq!(registry.ended_since(begun + HOUR).await.unwrap(), [""; 0]);
-    assert_eq!(registry.ended_since(u64::MAX).await.unwrap(), [""; 0]);
+    for age in [HOUR, u64::MAX] {
+        let ended = registry.recently_ended(age).await.unwrap();
+        assert_eq!(sorted(ended), ["a", "b"]);
+    }
+    crate::means::wait::until("the database's clock to move on", async || {
+        let ended = registry.recently_ended(0).await.unwrap();
+        ended.is_empty().then_some(())
+    })
+    .await;
 
-    let scopes = [
-        user("t", "alice"),
-        CutoffScope::Tenant("t".to_owned()),
-        CutoffScope::Everyone,
+    let now = registry.find("a").await.unwrap().unwrap().now_ms;
+    let known = [
+        (user("t", "alice"), 1),
+        (CutoffScope::Tenant("t".to_owned()), now - HOUR),
+        (CutoffScope::Everyone, FUTURE),
     ];
-    for (scope, ahead) in scopes.iter().zip(0..) {
-        registry.put_cutoff(scope, FUTURE + ahead).await.unwrap();
+    for (scope, at) in &known {
+        assert_eq!(registry.put_cutoff(scope, Some(*at)).await.unwrap(), *at);
     }
-    for (since, known) in [
-        (0, 3),
-        (FUTURE, 3),
-        (FUTURE + 1, 2),
-        (FUTURE + 2, 1),
-        (FUTURE + 3, 0),
-    ] {
-        let mut cutoffs = registry.cutoffs_since(since).await.unwrap();
+    for (age, expected) in [(0, 1), (HOUR / 2, 1), (2 * HOUR, 2), (u64::MAX, 3)] {
+        let mut cutoffs = registry.recent_cutoffs(age).await.unwrap();
         cutoffs.sort_by_key(|(_, at)| *at);
-        let expected = scopes.iter().cloned().zip(FUTURE..).skip(3 - known);
-        assert_eq!(cutoffs, expected.collect::<Vec<_>>(), "{since}");
+        assert_eq!(cutoffs, known[3 - expected..], "{age}");
     }
-    assert_eq!(registry.cutoffs_since(u64::MAX).await.unwrap(), []);
+}
+
+/// Fails if: a cutoff that is noted ends more than it had ended, or takes back one that is later.
+async fn a_noted_cutoff_is_what_it_was(registry: Any) {
+    let (begun, ..) = created(&*registry, &new("s", "alice")).await;
+    let scope = user("", "alice");
+    let note = async |moment| registry.put_cutoff(&scope, Some(moment)).await.unwrap();
+    assert_eq!(note(begun - 1).await, begun - 1);
+    assert_eq!(note(begun - 1).await, begun - 1);
+    assert_eq!(note(begun - 2).await, begun - 1);
+    assert!(active(&*registry, "s").await);
+    assert_eq!(note(begun).await, begun);
+    assert!(!active(&*registry, "s").await);
 }
 
 async fn a_use_is_noted(registry: Any) {

@@ -134,7 +134,7 @@ async fn no_login_slips_past_a_cutoff(registry: Any) {
             tenant: String::new(),
             user: user.clone(),
         };
-        let cut = tokio::spawn(async move { cutter.put_cutoff(&scope, 0).await.unwrap() });
+        let cut = tokio::spawn(async move { cutter.put_cutoff(&scope, None).await.unwrap() });
         let mut session = new(&user, &user);
         session.not_before_ms = Some(0);
         let login = tokio::spawn(async move { login.create(&session).await.unwrap() });

@@ -36,8 +36,8 @@ enum Step {
     Revoke(Which),
     Touch(String),
     Rotate(String, String, Rotated),
-    Cut(CutoffScope, u64),
-    Cutoffs(u64),
+    Cut(CutoffScope, Option<u64>),
+    Cutoffs,
     Ended,
 }
 
@@ -80,9 +80,12 @@ fn step(dice: &mut Dice, number: usize) -> Step {
                 CutoffScope::Tenant(tenant.clone()),
                 CutoffScope::User { tenant, user },
             ];
-            Step::Cut(dice.one(&scopes), dice.one(&[0, 0, FUTURE + number as u64]))
+            Step::Cut(
+                dice.one(&scopes),
+                dice.one(&[None, None, Some(5), Some(FUTURE + number as u64)]),
+            )
         }
-        18 => Step::Cutoffs(dice.one(&[0, FUTURE])),
+        18 => Step::Cutoffs,
         _ => Step::Ended,
     }
 }
@@ -156,14 +159,14 @@ async fn answer(registry: &dyn Registry, step: &Step) -> Result<String, Registry
         Step::Rotate(sid, expected, next) => {
             registry.rotate(sid, expected, next).await?.to_string()
         }
-        Step::Cut(scope, at_least) => moment(registry.put_cutoff(scope, *at_least).await?),
-        Step::Cutoffs(since) => {
-            let mut cutoffs = registry.cutoffs_since(*since).await?;
+        Step::Cut(scope, moment) => self::moment(registry.put_cutoff(scope, *moment).await?),
+        Step::Cutoffs => {
+            let mut cutoffs = registry.recent_cutoffs(u64::MAX).await?;
             cutoffs.sort();
             let line = |(scope, at)| format!("{scope:?} {}", moment(at));
             cutoffs.into_iter().map(line).collect::<Vec<_>>().join("\n")
         }
-        Step::Ended => format!("{:?}", sorted(registry.ended_since(0).await?)),
+        Step::Ended => format!("{:?}", sorted(registry.recently_ended(u64::MAX).await?)),
     })
 }
 

@@ -27,7 +27,10 @@ async fn all_are_unavailable(registry: &Arc<dyn Registry>, deadline: Duration) {
                     .revoke(&Which::Sid("s".to_owned()), "x")
                     .await
                     .err(),
-                2 => registry.put_cutoff(&CutoffScope::Everyone, 0).await.err(),
+                2 => registry
+                    .put_cutoff(&CutoffScope::Everyone, None)
+                    .await
+                    .err(),
                 _ => registry.create(&new("t", "alice")).await.err(),
             };
             (kind.map(|error| error.kind()), begun.elapsed())
@@ -114,7 +117,10 @@ async fn a_call_dropped_half_way_holds_nothing() {
     table.rollback().await.unwrap();
     // The user's lock, everyone's, and the connections.
     created(&*other, &new("u", "alice")).await;
-    other.put_cutoff(&CutoffScope::Everyone, 0).await.unwrap();
+    other
+        .put_cutoff(&CutoffScope::Everyone, None)
+        .await
+        .unwrap();
     assert!(!active(&*other, "u").await);
     drop(registry);
 }

@@ -1,17 +1,19 @@
 //! The registry in the memory of the process: for tests and first steps.
 
+mod state;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
     fmt, future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::{
-    Created, CutoffScope, Found, Limit, NewSession, Registered, Registry, RegistryError,
-    RegistryFuture, Rotated, Which, texts, truth::EVICTED,
+    Created, CutoffScope, Found, NewSession, Registered, Registry, RegistryError, RegistryFuture,
+    Rotated, Which, texts, truth::EVICTED,
 };
 use crate::clock::{Clock, millis};
+use state::{Row, State, begun};
 
 /// As many sessions, and as many cutoffs.
 const MOST: usize = 100_000;
@@ -42,22 +44,6 @@ pub struct MemoryRegistry {
     state: Arc<Mutex<State>>,
     clock: Clock,
     most: usize,
-}
-
-#[derive(Default)]
-struct State {
-    sessions: BTreeMap<String, Row>,
-    /// The `sid`s of a tenant's user.
-    users: HashMap<(String, String), BTreeSet<String>>,
-    cutoffs: BTreeMap<CutoffScope, u64>,
-    /// The largest `auth_ms` there ever was.
-    latest: u64,
-}
-
-struct Row {
-    session: Registered,
-    /// Means something once the session has ended.
-    ended_ms: u64,
 }
 
 impl MemoryRegistry {
@@ -171,35 +157,18 @@ impl MemoryRegistry {
         Ok(good)
     }
 
-    fn cut(&self, scope: &CutoffScope, at_least: u64) -> Result<u64, RegistryError> {
+    fn cut(&self, scope: &CutoffScope, moment: Option<u64>) -> Result<u64, RegistryError> {
         texts::scope(scope)?;
-        texts::moment(at_least)?;
+        texts::moment(moment.unwrap_or(0))?;
         let (now, mut state) = (self.now(), self.state());
         let old = state.cutoffs.get(scope).copied();
         if old.is_none() {
             has_room(state.cutoffs.len(), self.most)?;
         }
-        let at = now
-            .max(at_least)
-            .max(state.latest)
-            .max(old.map_or(0, |at| at + 1));
+        let raised = || now.max(state.latest).max(old.map_or(0, |at| at + 1));
+        let at = moment.map_or_else(raised, |moment| moment.max(old.unwrap_or(0)));
         state.cutoffs.insert(scope.clone(), at);
         Ok(at)
-    }
-}
-
-fn begun(new: &NewSession, auth_ms: u64, now: u64) -> Registered {
-    Registered {
-        sid: new.sid.clone(),
-        tenant: new.tenant.clone(),
-        user: new.user.clone(),
-        auth_ms,
-        created_ms: now,
-        last_used_ms: now,
-        expires_ms: now.saturating_add(texts::lifetime(new.lifetime_ms)),
-        ended: None,
-        token: new.token.clone(),
-        data: new.data.clone(),
     }
 }
 
@@ -220,142 +189,6 @@ impl fmt::Display for Full {
 }
 
 impl std::error::Error for Full {}
-
-impl State {
-    fn find(&self, sid: &str, now_ms: u64) -> Option<Found> {
-        let session = self.sessions.get(sid)?.session.clone();
-        let cutoff_ms = self.cutoff(&session.tenant, &session.user);
-        Some(Found {
-            session,
-            now_ms,
-            cutoff_ms,
-        })
-    }
-
-    fn cutoff(&self, tenant: &str, user: &str) -> Option<u64> {
-        let (tenant, user) = (tenant.to_owned(), user.to_owned());
-        let scopes = [
-            CutoffScope::Everyone,
-            CutoffScope::Tenant(tenant.clone()),
-            CutoffScope::User { tenant, user },
-        ];
-        let at = scopes.iter().filter_map(|scope| self.cutoffs.get(scope));
-        at.copied().max()
-    }
-
-    /// The first call's answer: its evicted ended in the same millisecond in which it began.
-    fn created_before(
-        &self,
-        session: &Registered,
-        new: &NewSession,
-    ) -> Result<Created, RegistryError> {
-        let told = (&session.tenant, &session.user, &session.token);
-        if told != (&new.tenant, &new.user, &new.token) {
-            return Err(texts::refused("there is another session of this sid"));
-        }
-        let for_it = |row: &&Row| {
-            row.session.ended.as_deref() == Some(EVICTED) && row.ended_ms == session.created_ms
-        };
-        let rows = self.rows(&new.tenant, &new.user).filter(for_it);
-        Ok(Created::Active {
-            auth_ms: session.auth_ms,
-            created_ms: session.created_ms,
-            evicted: rows.map(|row| row.session.sid.clone()).collect(),
-        })
-    }
-
-    /// Who ends to make room; `None` when the new session has none.
-    fn to_evict(&self, new: &NewSession, now: u64) -> Option<Vec<String>> {
-        let Some(limit) = new.limit else {
-            return Some(Vec::new());
-        };
-        let active = self.active(&new.tenant, &new.user, now);
-        let active = active.into_iter().map(|session| session.sid).collect();
-        over(limit, active)
-    }
-
-    fn rows(&self, tenant: &str, user: &str) -> impl Iterator<Item = &Row> {
-        let sids = self.users.get(&(tenant.to_owned(), user.to_owned()));
-        let sids = sids.into_iter().flatten();
-        sids.filter_map(|sid| self.sessions.get(sid))
-    }
-
-    fn active(&self, tenant: &str, user: &str, now: u64) -> Vec<Registered> {
-        let found = self
-            .rows(tenant, user)
-            .filter_map(|row| self.find(&row.session.sid, now));
-        let mut active: Vec<_> = found
-            .filter(Found::is_active)
-            .map(|found| found.session)
-            .collect();
-        active.sort_by(|a, b| (a.created_ms, &a.sid).cmp(&(b.created_ms, &b.sid)));
-        active
-    }
-
-    fn insert(&mut self, session: Registered) {
-        self.latest = self.latest.max(session.auth_ms);
-        let user = (session.tenant.clone(), session.user.clone());
-        let sids = self.users.entry(user).or_default();
-        sids.insert(session.sid.clone());
-        let row = Row {
-            ended_ms: 0,
-            session,
-        };
-        self.sessions.insert(row.session.sid.clone(), row);
-    }
-
-    /// Whether it had not ended before.
-    fn end(&mut self, sid: &str, reason: &str, now: u64) -> bool {
-        let row = self.sessions.get_mut(sid);
-        let Some(row) = row.filter(|row| row.session.ended.is_none()) else {
-            return false;
-        };
-        row.session.ended = Some(reason.to_owned());
-        row.ended_ms = now;
-        true
-    }
-
-    fn meant(&self, which: &Which) -> Vec<String> {
-        let of = |tenant, user| self.rows(tenant, user).map(|row| row.session.sid.clone());
-        match which {
-            Which::Sid(sid) => vec![sid.clone()],
-            Which::One { tenant, user, sid } => of(tenant, user).filter(|it| it == sid).collect(),
-            Which::Others { tenant, user, keep } => {
-                of(tenant, user).filter(|it| it != keep).collect()
-            }
-            Which::All { tenant, user } => of(tenant, user).collect(),
-        }
-    }
-
-    fn sweep(&mut self, before: u64) -> usize {
-        let held = self.sessions.len();
-        let (sessions, users) = (&mut self.sessions, &mut self.users);
-        sessions.retain(|sid, Row { session, ended_ms }| {
-            let ended = session.ended.is_some() && *ended_ms < before;
-            let gone = ended || session.expires_ms < before;
-            let user = (session.tenant.clone(), session.user.clone());
-            if gone && let Some(sids) = users.get_mut(&user) {
-                sids.remove(sid);
-                if sids.is_empty() {
-                    users.remove(&user);
-                }
-            }
-            !gone
-        });
-        held - self.sessions.len()
-    }
-}
-
-/// Of the active ones, oldest first, those that end so that one more is within the limit; `None` when none is to end.
-pub(super) fn over(limit: Limit, mut active: Vec<String>) -> Option<Vec<String>> {
-    let most = usize::try_from(limit.most).unwrap_or(usize::MAX);
-    let surplus = (active.len() + 1).saturating_sub(most);
-    if surplus > 0 && (!limit.evict || most == 0) {
-        return None;
-    }
-    active.truncate(surplus);
-    Some(active)
-}
 
 impl Default for MemoryRegistry {
     fn default() -> Self {
@@ -411,18 +244,22 @@ impl Registry for MemoryRegistry {
         ready(self.rotated(sid, expected, next))
     }
 
-    fn put_cutoff<'a>(&'a self, scope: &'a CutoffScope, at_least: u64) -> RegistryFuture<'a, u64> {
-        ready(self.cut(scope, at_least))
+    fn put_cutoff<'a>(
+        &'a self,
+        scope: &'a CutoffScope,
+        moment: Option<u64>,
+    ) -> RegistryFuture<'a, u64> {
+        ready(self.cut(scope, moment))
     }
 
-    fn cutoffs_since(&self, since: u64) -> RegistryFuture<'_, Vec<(CutoffScope, u64)>> {
-        let state = self.state();
+    fn recent_cutoffs(&self, age_ms: u64) -> RegistryFuture<'_, Vec<(CutoffScope, u64)>> {
+        let (since, state) = (self.now().saturating_sub(age_ms), self.state());
         let since = state.cutoffs.iter().filter(|(_, at)| **at >= since);
         ready(Ok(since.map(|(scope, at)| (scope.clone(), *at)).collect()))
     }
 
-    fn ended_since(&self, since: u64) -> RegistryFuture<'_, Vec<String>> {
-        let state = self.state();
+    fn recently_ended(&self, age_ms: u64) -> RegistryFuture<'_, Vec<String>> {
+        let (since, state) = (self.now().saturating_sub(age_ms), self.state());
         let ended = |row: &&Row| row.session.ended.is_some() && row.ended_ms >= since;
         let rows = state.sessions.values().filter(ended);
         ready(Ok(rows.map(|row| row.session.sid.clone()).collect()))

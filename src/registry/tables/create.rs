@@ -3,7 +3,7 @@
 use sqlx::{Connection as _, Database};
 
 use super::{
-    super::{Created, NewSession, memory::over, texts, truth::EVICTED},
+    super::{Created, NewSession, texts, truth::EVICTED},
     driver::{Arg, Driver, Lease, Lock, Row},
     int,
     statements::Statements,
@@ -110,7 +110,7 @@ async fn make_room<D: Driver>(
     };
     let user = [Arg::Text(&new.tenant), Arg::Text(&new.user)];
     let active = sids(D::fetch(connection, &statements.active, &user).await?)?;
-    let Some(evicted) = over(limit, active) else {
+    let Some(evicted) = limit.over(active) else {
         return Ok(None);
     };
     for sid in &evicted {

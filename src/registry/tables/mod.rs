@@ -133,27 +133,31 @@ impl<D: Driver> Sql<D> {
         Ok(!rows.is_empty())
     }
 
-    async fn put_cutoff(&self, scope: &CutoffScope, at_least: u64) -> Result<u64, RegistryError> {
+    async fn put_cutoff(
+        &self,
+        scope: &CutoffScope,
+        moment: Option<u64>,
+    ) -> Result<u64, RegistryError> {
         texts::scope(scope)?;
-        texts::moment(at_least)?;
+        texts::moment(moment.unwrap_or(0))?;
         let (kind, tenant, user) = match scope {
             CutoffScope::Everyone => (0, "", ""),
             CutoffScope::Tenant(tenant) => (1, tenant.as_str(), ""),
             CutoffScope::User { tenant, user } => (2, tenant.as_str(), user.as_str()),
         };
-        let args = [
-            Arg::Int(kind),
-            Arg::Text(tenant),
-            Arg::Text(user),
-            int(at_least),
-        ];
+        let mut args = vec![Arg::Int(kind), Arg::Text(tenant), Arg::Text(user)];
+        args.extend(moment.map(int));
+        let statement = match moment {
+            Some(_) => &self.statements.note_cutoff,
+            None => &self.statements.raise_cutoff,
+        };
         let question = async {
             let _turn = self.driver.turn().await;
             let mut lease = driver::Lease::of(self.driver.pool()).await?;
             let put = async {
                 let begin = D::begin(Lock::Cutoff(scope));
                 let mut transaction = lease.connection.begin_with(begin).await?;
-                let rows = D::fetch(&mut transaction, &self.statements.put_cutoff, &args).await?;
+                let rows = D::fetch(&mut transaction, statement, &args).await?;
                 transaction.commit().await?;
                 Ok(rows)
             }
@@ -166,9 +170,9 @@ impl<D: Driver> Sql<D> {
         at.map_err(error::registry)
     }
 
-    async fn cutoffs_since(&self, since: u64) -> Result<Vec<(CutoffScope, u64)>, RegistryError> {
+    async fn recent_cutoffs(&self, age_ms: u64) -> Result<Vec<(CutoffScope, u64)>, RegistryError> {
         let rows = self
-            .read(&self.statements.cutoffs_since, &[int(since)])
+            .read(&self.statements.recent_cutoffs, &[int(age_ms)])
             .await?;
         each(rows, |mut row| {
             let (kind, tenant, user) = (row.int()?, row.text()?, row.text()?);
@@ -181,9 +185,9 @@ impl<D: Driver> Sql<D> {
         })
     }
 
-    async fn ended_since(&self, since: u64) -> Result<Vec<String>, RegistryError> {
+    async fn recently_ended(&self, age_ms: u64) -> Result<Vec<String>, RegistryError> {
         let rows = self
-            .read(&self.statements.ended_since, &[int(since)])
+            .read(&self.statements.recently_ended, &[int(age_ms)])
             .await?;
         each(rows, |mut row| row.text())
     }
@@ -306,17 +310,17 @@ macro_rules! registry_by_sql {
             fn put_cutoff<'a>(
                 &'a self,
                 scope: &'a CutoffScope,
-                at_least: u64,
+                moment: Option<u64>,
             ) -> RegistryFuture<'a, u64> {
-                Box::pin(self.sql.put_cutoff(scope, at_least))
+                Box::pin(self.sql.put_cutoff(scope, moment))
             }
 
-            fn cutoffs_since(&self, since: u64) -> RegistryFuture<'_, Vec<(CutoffScope, u64)>> {
-                Box::pin(self.sql.cutoffs_since(since))
+            fn recent_cutoffs(&self, age_ms: u64) -> RegistryFuture<'_, Vec<(CutoffScope, u64)>> {
+                Box::pin(self.sql.recent_cutoffs(age_ms))
             }
 
-            fn ended_since(&self, since: u64) -> RegistryFuture<'_, Vec<String>> {
-                Box::pin(self.sql.ended_since(since))
+            fn recently_ended(&self, age_ms: u64) -> RegistryFuture<'_, Vec<String>> {
+                Box::pin(self.sql.recently_ended(age_ms))
             }
         }
     };

@@ -20,9 +20,10 @@ pub(super) struct Statements {
     pub(super) revoke_one: String,
     pub(super) revoke_others: String,
     pub(super) revoke_all: String,
-    pub(super) put_cutoff: String,
-    pub(super) cutoffs_since: String,
-    pub(super) ended_since: String,
+    pub(super) raise_cutoff: String,
+    pub(super) note_cutoff: String,
+    pub(super) recent_cutoffs: String,
+    pub(super) recently_ended: String,
     pub(super) look: String,
     pub(super) active: String,
     pub(super) evict: String,
@@ -72,18 +73,25 @@ impl Statements {
             revoke_one: revoke("tenant = $2 AND user_id = $3 AND sid = $4"),
             revoke_others: revoke("tenant = $2 AND user_id = $3 AND sid <> $4"),
             revoke_all: revoke("tenant = $2 AND user_id = $3"),
-            put_cutoff: text(
+            raise_cutoff: text(
                 "INSERT INTO portcullis_cutoffs AS c (kind, tenant, user_id, at_ms) \
                  SELECT $1, $2, $3, \
-                 {greatest}({now}, $4, coalesce((SELECT max(auth_ms) FROM portcullis_sessions), 0)) \
+                 {greatest}({now}, coalesce((SELECT max(auth_ms) FROM portcullis_sessions), 0)) \
                  WHERE true \
                  ON CONFLICT (kind, tenant, user_id) \
                  DO UPDATE SET at_ms = {greatest}(c.at_ms + 1, excluded.at_ms) RETURNING at_ms",
             ),
-            cutoffs_since: text(
-                "SELECT kind, tenant, user_id, at_ms FROM portcullis_cutoffs WHERE at_ms >= $1",
+            note_cutoff: text(
+                "INSERT INTO portcullis_cutoffs AS c (kind, tenant, user_id, at_ms) \
+                 VALUES ($1, $2, $3, $4) ON CONFLICT (kind, tenant, user_id) \
+                 DO UPDATE SET at_ms = {greatest}(c.at_ms, excluded.at_ms) RETURNING at_ms",
             ),
-            ended_since: text("SELECT sid FROM portcullis_sessions WHERE ended_ms >= $1"),
+            recent_cutoffs: text(
+                "SELECT kind, tenant, user_id, at_ms FROM portcullis_cutoffs WHERE at_ms >= {now} - $1",
+            ),
+            recently_ended: text(
+                "SELECT sid FROM portcullis_sessions WHERE ended_ms >= {now} - $1",
+            ),
             // One row, also when there is no session of this sid.
             look: text(
                 "SELECT {now}, {cutoff of $2 $3}, e.tenant, e.user_id, e.token, e.auth_ms, e.created_ms \
