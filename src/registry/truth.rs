@@ -32,6 +32,8 @@ pub type RegistryFuture<'a, T> =
 ///
 /// A call can be dropped half-way; nothing stays locked then. None takes for ever: an answer that does not come is
 /// [`RegistryErrorKind::Unavailable`].
+///
+#[doc = include_str!("own_table.md")]
 pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// The session of this `sid`, ended or not; `None` when there was never one, or it was swept away.
     ///
