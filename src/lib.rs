@@ -139,6 +139,7 @@ pub mod store;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
+mod breaker;
 mod clock;
 #[cfg(any(feature = "session", feature = "refresh"))]
 mod cookie;

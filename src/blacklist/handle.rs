@@ -8,7 +8,7 @@ use crate::{
     jwt::VerifiedToken,
     near::{self, List},
     refuse::{Rejection, RejectionKind},
-    store::{Store, StoreError},
+    store::{Call, Store, StoreError},
     trace::event_info,
 };
 
@@ -68,6 +68,19 @@ impl Blacklist {
             "all tokens of a login were revoked"
         );
         Ok(())
+    }
+
+    /// What [`revoke_session`](Self::revoke_session) tells this node, and asks the store: for whoever ends more in the
+    /// same trip.
+    #[cfg(feature = "registry")]
+    pub(crate) fn revoking(&self, sid: &str) -> (Option<near::Pledge<'_>>, Call) {
+        let life = millis(self.store.longest_credential()) + LEEWAY_MS;
+        let until = self.store.clock().now_millis() + life;
+        let name = Name::of(sid);
+        let pledge = near::of(&self.store)
+            .map(|near| near.revoke(List::Logins, name.as_str().as_bytes(), life));
+        let key = ops::key(self.store.namespace(), List::Logins, &name);
+        (pledge, ops::revocation(key, until, "revoked"))
     }
 
     /// Whether a verified token was revoked or cut off, in one trip: the question that a

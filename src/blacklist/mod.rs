@@ -61,3 +61,5 @@ mod ops;
 pub use gate::BlacklistGate;
 pub use handle::{Blacklist, RevokeError, RevokeErrorKind};
 pub use layer::{BlacklistLayer, BlacklistLayerBuilder, Outage};
+#[cfg(feature = "registry")]
+pub(crate) use ops::{Heard, Verdict, answers, look_one, question};

@@ -75,7 +75,7 @@ pub(super) fn revocation(key: Key, until_ms: u64, reason: &'static str) -> Call 
 }
 
 /// The question about a token: what are the cutoffs that apply, and is it listed, if it has ids.
-pub(super) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call> {
+pub(crate) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call> {
     let mut calls = vec![Call::new(&CUTOFFS, cutoffs(namespace, token), Vec::new())];
     // A question without keys is an error to the server.
     if has_id(token) {
@@ -86,12 +86,12 @@ pub(super) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call
 }
 
 /// How many replies belong to the [`question`] about this token.
-pub(super) fn answers(token: &VerifiedToken) -> usize {
+pub(crate) fn answers(token: &VerifiedToken) -> usize {
     1 + usize::from(has_id(token))
 }
 
 /// Whether there is anything that this token could be listed by.
-pub(super) fn has_id(token: &VerifiedToken) -> bool {
+pub(crate) fn has_id(token: &VerifiedToken) -> bool {
     token.jti().is_some() || token.sid().is_some()
 }
 
@@ -131,7 +131,7 @@ fn tenant(namespace: &Namespace, token: &VerifiedToken) -> Option<Tag> {
 
 /// What this node can say about a token by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Clear,
     Ask,
     /// For good.
@@ -140,11 +140,20 @@ pub(super) enum Verdict {
 
 /// Looks the tokens of a request up in the replica; allocates nothing.
 pub(super) fn look(view: &View<'_>, namespace: &Namespace, tokens: &[VerifiedToken]) -> Verdict {
-    let verdicts = tokens.iter().map(|token| look_one(view, namespace, token));
+    let verdicts = tokens
+        .iter()
+        .map(|token| look_one(view, namespace, token, None));
     verdicts.max().unwrap_or(Verdict::Clear)
 }
 
-fn look_one(view: &View<'_>, namespace: &Namespace, token: &VerifiedToken) -> Verdict {
+/// Looks one token up. `at` is when its session was authenticated, where that is known from elsewhere.
+pub(crate) fn look_one(
+    view: &View<'_>,
+    namespace: &Namespace,
+    token: &VerifiedToken,
+    at: Option<u64>,
+) -> Verdict {
+    let authenticated = at.unwrap_or(u64::MAX).min(authenticated(token));
     if names(token).any(|(list, name)| view.lists(list, name.as_str().as_bytes())) {
         return Verdict::Dead;
     }
@@ -161,10 +170,7 @@ fn look_one(view: &View<'_>, namespace: &Namespace, token: &VerifiedToken) -> Ve
         tenant.map(Scope::Tenant),
     ];
     for cut in scopes.into_iter().flatten().map(|scope| view.cutoff(scope)) {
-        if cut
-            .moment
-            .is_some_and(|moment| authenticated(token) <= moment)
-        {
+        if cut.moment.is_some_and(|moment| authenticated <= moment) {
             return Verdict::Dead;
         }
         unsure |= cut.unsure;
@@ -174,15 +180,35 @@ fn look_one(view: &View<'_>, namespace: &Namespace, token: &VerifiedToken) -> Ve
 
 /// Whether the replies to [`question`] say that the token is dead.
 pub(super) fn is_dead(token: &VerifiedToken, replies: Replies) -> Result<bool, StoreError> {
-    let corrupt = || StoreError::new(StoreErrorKind::Corrupt);
-    let mut replies = replies.into_iter();
-    let cutoffs = replies.next().ok_or_else(corrupt)??.into_list()?;
-    let listed = has_id(token) && replies.next().ok_or_else(corrupt)??.number()? > 0;
-    let mut largest = None;
-    for cutoff in cutoffs {
-        largest = largest.max(cutoff.as_number()?);
+    Heard::of(token, replies).map(|heard| heard.is_dead(token, None))
+}
+
+/// What the replies to [`question`] say.
+#[derive(Clone, Copy)]
+pub(crate) struct Heard {
+    listed: bool,
+    /// The largest cutoff that applies.
+    cutoff: Option<u64>,
+}
+
+impl Heard {
+    pub(crate) fn of(token: &VerifiedToken, replies: Replies) -> Result<Self, StoreError> {
+        let corrupt = || StoreError::new(StoreErrorKind::Corrupt);
+        let mut replies = replies.into_iter();
+        let cutoffs = replies.next().ok_or_else(corrupt)??.into_list()?;
+        let listed = has_id(token) && replies.next().ok_or_else(corrupt)??.number()? > 0;
+        let mut cutoff = None;
+        for moment in cutoffs {
+            cutoff = cutoff.max(moment.as_number()?);
+        }
+        Ok(Self { listed, cutoff })
     }
-    Ok(listed || largest.is_some_and(|cutoff| authenticated(token) <= cutoff))
+
+    /// `at` is when the session was authenticated, where that is known from elsewhere.
+    pub(crate) fn is_dead(self, token: &VerifiedToken, at: Option<u64>) -> bool {
+        let authenticated = at.unwrap_or(u64::MAX).min(authenticated(token));
+        self.listed || self.cutoff.is_some_and(|cutoff| authenticated <= cutoff)
+    }
 }
 
 /// When the subject authenticated. Tokens of others say only when they were issued, in seconds: what was issued in the

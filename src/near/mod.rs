@@ -93,6 +93,7 @@ mod tests;
 pub use handle::{Near, NearBuilder, NearState, NearStatus};
 
 pub(crate) use names::{List, Scope};
+pub(crate) use own::Pledge;
 pub(crate) use replica::{Replica, View};
 
 use crate::store::Store;

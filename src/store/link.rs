@@ -119,6 +119,14 @@ impl Link {
         self.0.clients.resp3.clone()
     }
 
+    /// Names the connection of now, if there is one.
+    pub(super) fn number(&self) -> Option<u64> {
+        match &*lock(&self.0.state) {
+            State::Up(connection) => Some(connection.generation),
+            _ => None,
+        }
+    }
+
     /// Sends the calls in one trip. A trip of reads alone is sent once more when the connection broke under it.
     pub(super) async fn run(&self, calls: &[Call]) -> Result<Replies, StoreError> {
         match self.try_run(calls).await {

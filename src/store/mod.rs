@@ -188,6 +188,16 @@ impl Store {
         }
     }
 
+    /// Names the connection of now; another number says that the server may be another, or hold less. `None` without a
+    /// connection. One that somebody else keeps up always looks the same.
+    #[cfg(feature = "registry")]
+    pub(crate) fn connection(&self) -> Option<u64> {
+        match &self.0.backend {
+            Backend::Link(link) => link.number(),
+            Backend::External(_) | Backend::Memory(_) => Some(0),
+        }
+    }
+
     /// What was left beside the store, if it is of this type.
     pub(crate) fn companion<T: Any + Send + Sync>(&self) -> Option<&T> {
         self.0.companion.get()?.downcast_ref()
