@@ -57,6 +57,8 @@
 //! Without axum the session is found in the request's extensions: see [`session`], and `examples/hyper.rs` for a service
 //! on plain hyper.
 //!
+//! [`guide`] tells when to use sessions, tokens with a revocation list, or tokens with a database behind them.
+//!
 //! # Layer order
 //!
 //! A request passes the layers from the outside in. [`SessionLayer`](session::SessionLayer) is outermost, because the
@@ -79,14 +81,17 @@
 //! | `jwt` | yes | [`jwt`]: verification of access tokens |
 //! | `blacklist` | yes | [`blacklist`]: tokens that stop working at once |
 //! | `refresh` | yes | [`refresh`]: rotation of refresh tokens; [`endpoint`]: ready-made token endpoints |
+//! | `registry` | | [`registry`]: a database as the truth about who is signed in |
 //! | `axum` | | [`frameworks::axum`]: extractors |
 //! | `tonic` | | refusals with tonic's body type |
-//! | `tls` | | `rediss://` addresses, by rustls |
+//! | `tls` | | `rediss://` addresses and TLS to PostgreSQL, by rustls |
 //! | `tracing` | | structured events |
 //! | `full` | | all of the above |
+//! | `postgres` | | [`registry::PostgresRegistry`], through sqlx; implies `registry` |
+//! | `sqlite` | | [`registry::SqliteRegistry`], through sqlx, with a SQLite of its own (a C compiler); implies `registry` |
 //! | `test-util` | | a settable clock and pause points for tests; for `dev-dependencies` only |
 //!
-//! Features only add.
+//! Features only add. The databases are not in `full`: they are heavy, and one is enough.
 //!
 //! # Stability
 //!
@@ -125,6 +130,7 @@ pub mod device;
 #[cfg(feature = "refresh")]
 pub mod endpoint;
 pub mod frameworks;
+pub mod guide;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 pub mod near;

@@ -12,6 +12,7 @@ use portcullis::{
     endpoint::{JwksEndpoint, RefreshEndpoint},
     jwt::{Issuer, JwtAlgorithm, JwtVerifyLayer, NoClaims, SigningKey, VerifiedToken},
     refresh::Rotation,
+    registry::{ActiveSessions, NewLogin},
     session::User,
 };
 use serde_json::{Value, json};
@@ -32,6 +33,8 @@ pub struct Tokens {
     /// Around routes that want an access token: is it good, and has nobody revoked it?
     pub verify: JwtVerifyLayer<NoClaims>,
     pub not_revoked: BlacklistLayer,
+    /// With a database that knows who is signed in: its sessions instead.
+    pub active: Option<ActiveSessions>,
 }
 
 impl Tokens {
@@ -54,6 +57,7 @@ impl Tokens {
             jwks: JwksEndpoint::new(issuer.keys()),
             verify: verify.issuer(ISSUER).audience("api").build()?,
             not_revoked: BlacklistLayer::new(store),
+            active: None,
         })
     }
 
@@ -69,7 +73,13 @@ impl Tokens {
         let agent = headers
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
-        let login = login.user_agent(agent.unwrap_or("unknown"));
+        let agent = agent.unwrap_or("unknown");
+        let mut login = login.user_agent(agent);
+        if let (Some(active), Some((user, tenant))) = (&self.active, credentials.account()) {
+            let device = NewLogin::new(user).tenant(tenant).user_agent(agent);
+            let session = active.create(&device).await?;
+            login = login.of_session(session.sid, session.auth_ms);
+        }
         Ok(self.refresh.answer(&self.rotation.issue(&login).await?))
     }
 
@@ -77,12 +87,19 @@ impl Tokens {
     pub async fn logout(&self, token: &VerifiedToken) -> Result<(), Rejection> {
         let (tenant, user) = (token.tenant().unwrap_or_default(), of(token)?);
         let device = token.sid().ok_or(RejectionKind::Forbidden)?;
+        if let Some(active) = &self.active {
+            // `Pending` when Redis is away: it holds here, and everywhere once Redis is back.
+            let _ = active.revoke_one(tenant, user, device).await?;
+        }
         self.devices.revoke(tenant, user, device).await?;
         Ok(())
     }
 
     /// Ends all logins of the user, by sessions and by tokens.
     pub async fn logout_everywhere(&self, tenant: &str, user: &str) -> Result<(), Rejection> {
+        if let Some(active) = &self.active {
+            let _ = active.revoke_all(tenant, user).await?;
+        }
         self.devices.revoke_all(tenant, user).await?;
         Ok(())
     }
@@ -96,6 +113,9 @@ impl Tokens {
 
     /// Ends one device of the user; says whether it was one.
     pub async fn revoke(&self, user: &User, device: &str) -> Result<bool, Rejection> {
+        if let Some(active) = &self.active {
+            let _ = active.revoke_one(user.tenant(), user.id(), device).await?;
+        }
         let devices = &self.devices;
         Ok(devices.revoke(user.tenant(), user.id(), device).await?)
     }

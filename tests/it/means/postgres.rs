@@ -100,6 +100,17 @@ impl PostgresServer {
         self.signal_all(Signal::CONT);
     }
 
+    /// Stops the processes that serve the connections to a database as of now; new ones are served.
+    pub async fn freeze_clients_of(&self, url: &str) {
+        let mut connection = connect(&self.url("postgres")).await.unwrap();
+        let name = url.rsplit('/').next().unwrap().split('?').next().unwrap();
+        let pids = format!("SELECT pid FROM pg_stat_activity WHERE datname = '{name}'");
+        for row in connection.fetch_all(pids.as_str()).await.unwrap() {
+            let pid = rustix::process::Pid::from_raw(row.get(0)).unwrap();
+            rustix::process::kill_process(pid, Signal::STOP).unwrap();
+        }
+    }
+
     /// Connections are reset and new ones refused.
     pub fn kill(&self) {
         self.end();

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod crowds;
+mod example;
 mod hostile;
 mod model;
 mod outages;

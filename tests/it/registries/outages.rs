@@ -79,6 +79,32 @@ async fn a_silent_server_is_unavailable_in_time_and_well_when_it_goes_on() {
     }
 }
 
+/// The server goes on, but whoever serves the connections of the pool never answers again: as behind a network that drops
+/// packets. Fails if: connections without an answer keep their places in the pool.
+#[tokio::test]
+async fn connections_that_never_answer_are_replaced() {
+    let server = PostgresServer::start().await;
+    let url = server.database().await;
+    let registry = PostgresRegistry::connect(&url).await.unwrap();
+    registry.migrate().await.unwrap();
+    let registry: Arc<dyn Registry> = Arc::new(registry.deadline(Duration::from_millis(300)));
+    let ask = || {
+        let registry = registry.clone();
+        tokio::spawn(async move { registry.find("s").await })
+    };
+    let busy: Vec<_> = (0..40).map(|_| ask()).collect();
+    for question in busy {
+        let _ = question.await.unwrap();
+    }
+    server.freeze_clients_of(&url).await;
+    let silent: Vec<_> = (0..40).map(|_| ask()).collect();
+    for question in silent {
+        assert!(question.await.unwrap().is_err());
+    }
+    wait::until("other connections", async || registry.find("s").await.ok()).await;
+    server.cont();
+}
+
 #[tokio::test]
 async fn a_killed_server_is_unavailable_at_once() {
     let (server, registry) = postgres().await;
