@@ -74,13 +74,13 @@ impl Tokens {
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
         let agent = agent.unwrap_or("unknown");
-        let mut login = login.user_agent(agent);
+        let pair = self.rotation.issue(&login.user_agent(agent)).await?;
         if let (Some(active), Some((user, tenant))) = (&self.active, credentials.account()) {
+            // Without it the tokens are worth nothing: nobody has to take them back.
             let device = NewLogin::new(user).tenant(tenant).user_agent(agent);
-            let session = active.create(&device).await?;
-            login = login.of_session(session.sid, session.auth_ms);
+            active.create(&device.sid(pair.sid())).await?;
         }
-        Ok(self.refresh.answer(&self.rotation.issue(&login).await?))
+        Ok(self.refresh.answer(&pair))
     }
 
     /// Ends the login of an access token: its refresh token and all its access tokens.
