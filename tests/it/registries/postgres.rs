@@ -296,7 +296,7 @@ async fn errors_say_what_to_do_and_no_secret() {
     let registry = PostgresRegistry::connect(&url).await.unwrap();
     let error = registry.find("the sid").await.unwrap_err();
     assert_eq!(error.kind(), RegistryErrorKind::Failed);
-    let text = format!("{error:?} {error} {:?}", registry);
+    let text = format!("{error:?} {error} {registry:?}");
     assert!(
         text.contains("portcullis_sessions\\\" does not exist"),
         "{text}"
