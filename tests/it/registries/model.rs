@@ -120,7 +120,8 @@ fn moment(ms: u64) -> String {
 }
 
 fn session(it: &Registered) -> String {
-    let lifetime = it.expires_ms.saturating_sub(it.last_used_ms) / (HOUR / 2);
+    // To the half hour: a use that was noted takes off what the clock went on.
+    let lifetime = (it.expires_ms.saturating_sub(it.last_used_ms) + HOUR / 4) / (HOUR / 2);
     format!(
         "{} {} {} {} {} {:?} {} {}",
         it.sid,
