@@ -10,6 +10,7 @@
 //! | the client holds | a cookie with a signed random id | a signed access token, and a refresh token | the same |
 //! | who is signed in is known by | Redis | nobody: a good token that is not on the list is enough | the database |
 //! | Redis holds | the truth | what was revoked, and refresh tokens | a cache, and what was revoked |
+//! | refresh tokens are kept in | | Redis | the database, with [`RotationBuilder::registry`](crate::refresh::RotationBuilder::registry) |
 //! | trips per request | 1, if it asks for its session | 1; 0 with a [replica](crate::near) | 1; 0 with a replica; the database once in a while |
 //! | data with the login | yes, any fields | claims, until the next refresh | claims |
 //! | needs | Redis | Redis, keys | Redis, keys, a database |
@@ -67,8 +68,9 @@
 //! | Redis empty (`FLUSHALL`, a restart without persistence) | **everybody is logged out** | **revoked access tokens are good again until they expire**, unless a node with a [replica](crate::near) lives to write its list again. Refresh tokens are gone: a login at the next refresh | nobody is logged out, nothing revoked comes back: the database is asked anew, behind the same bound |
 //! | database restored from a backup | not asked | not asked | **sessions that ended after the backup are active again**: raise a cutoff for everyone ([`revoke_everyone`](crate::registry::ActiveSessions::revoke_everyone)) |
 //!
-//! Refresh tokens of [`Rotation`](crate::refresh::Rotation) are kept in Redis beside a registry as well: an empty Redis ends
-//! no session, but the next refresh asks for a login.
+//! Beside a registry, too, Redis alone knows single tokens that were revoked by their `jti`, cutoffs raised through
+//! [`Cutoffs`](crate::cutoff::Cutoffs), and sessions of cookies: an empty Redis has forgotten those. A
+//! [`Rotation`](crate::refresh::Rotation) that is built without the registry keeps its refresh tokens in Redis as well.
 //!
 //! # How soon a revocation holds
 //!

@@ -81,7 +81,7 @@
 //! | `jwt` | yes | [`jwt`]: verification of access tokens |
 //! | `blacklist` | yes | [`blacklist`]: tokens that stop working at once |
 //! | `refresh` | yes | [`refresh`]: rotation of refresh tokens; [`endpoint`]: ready-made token endpoints |
-//! | `registry` | | [`registry`]: a database as the truth about who is signed in |
+//! | `registry` | | [`registry`]: a database as the truth about who is signed in, the store as its cache |
 //! | `axum` | | [`frameworks::axum`]: extractors |
 //! | `tonic` | | refusals with tonic's body type |
 //! | `tls` | | `rediss://` addresses and TLS to PostgreSQL, by rustls |
@@ -115,6 +115,7 @@
         feature = "csrf",
         feature = "blacklist",
         feature = "refresh",
+        feature = "registry",
         feature = "axum",
         feature = "tonic"
     )),

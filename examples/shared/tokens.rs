@@ -12,8 +12,8 @@ use portcullis::{
     endpoint::{JwksEndpoint, RefreshEndpoint},
     jwt::{Issuer, JwtAlgorithm, JwtVerifyLayer, NoClaims, SigningKey, VerifiedToken},
     refresh::Rotation,
-    registry::{ActiveSessions, NewLogin},
-    session::User,
+    registry::ActiveSessions,
+    session::{Session, User},
 };
 use serde_json::{Value, json};
 
@@ -32,6 +32,8 @@ pub struct Tokens {
     pub jwks: JwksEndpoint,
     /// Around routes that want an access token: is it good, and has nobody revoked it?
     pub verify: JwtVerifyLayer<NoClaims>,
+    /// The same around routes for browsers as well: a request may come without a token, but not with a bad one.
+    pub verify_if_any: JwtVerifyLayer<NoClaims>,
     pub not_revoked: BlacklistLayer,
     /// With a database that knows who is signed in: its sessions instead.
     pub active: Option<ActiveSessions>,
@@ -39,7 +41,12 @@ pub struct Tokens {
 
 impl Tokens {
     /// Signed with the key in the file that `JWT_KEY` names (`openssl genpkey -algorithm ed25519`), or with a random one.
-    pub fn new(store: &Store, keys: &KeyRing) -> Result<Self, Box<dyn Error>> {
+    /// With a database that knows who is signed in, refresh tokens are kept there too.
+    pub fn new(
+        store: &Store,
+        keys: &KeyRing,
+        active: Option<ActiveSessions>,
+    ) -> Result<Self, Box<dyn Error>> {
         let key = match env::var_os("JWT_KEY") {
             Some(path) => SigningKey::from_pem(JwtAlgorithm::EdDsa, fs::read(path)?)?,
             None => {
@@ -48,16 +55,24 @@ impl Tokens {
             }
         };
         let issuer = Issuer::new(key, ISSUER).audience("api").build()?;
-        let verify = JwtVerifyLayer::new(issuer.keys().verification_keys());
-        let rotation = Rotation::new(store, keys, &issuer)?;
+        let verify = || {
+            let layer = JwtVerifyLayer::new(issuer.keys().verification_keys());
+            layer.issuer(ISSUER).audience("api")
+        };
+        let mut rotation = Rotation::builder(store, keys, &issuer);
+        if let Some(active) = &active {
+            rotation = rotation.registry(active);
+        }
+        let rotation = rotation.build()?;
         Ok(Self {
             refresh: RefreshEndpoint::new(&rotation),
             rotation,
             devices: Devices::new(store),
             jwks: JwksEndpoint::new(issuer.keys()),
-            verify: verify.issuer(ISSUER).audience("api").build()?,
+            verify: verify().build()?,
+            verify_if_any: verify().optional().build()?,
             not_revoked: BlacklistLayer::new(store),
-            active: None,
+            active,
         })
     }
 
@@ -73,14 +88,8 @@ impl Tokens {
         let agent = headers
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
-        let agent = agent.unwrap_or("unknown");
-        let pair = self.rotation.issue(&login.user_agent(agent)).await?;
-        if let (Some(active), Some((user, tenant))) = (&self.active, credentials.account()) {
-            // Without it the tokens are worth nothing: nobody has to take them back.
-            let device = NewLogin::new(user).tenant(tenant).user_agent(agent);
-            active.create(&device.sid(pair.sid())).await?;
-        }
-        Ok(self.refresh.answer(&pair))
+        let login = login.user_agent(agent.unwrap_or("unknown"));
+        Ok(self.refresh.answer(&self.rotation.issue(&login).await?))
     }
 
     /// Ends the login of an access token: its refresh token and all its access tokens.
@@ -90,6 +99,7 @@ impl Tokens {
         if let Some(active) = &self.active {
             // `Pending` when Redis is away: it holds here, and everywhere once Redis is back.
             let _ = active.revoke_one(tenant, user, device).await?;
+            return Ok(());
         }
         self.devices.revoke(tenant, user, device).await?;
         Ok(())
@@ -99,25 +109,63 @@ impl Tokens {
     pub async fn logout_everywhere(&self, tenant: &str, user: &str) -> Result<(), Rejection> {
         if let Some(active) = &self.active {
             let _ = active.revoke_all(tenant, user).await?;
+            return Ok(());
         }
         self.devices.revoke_all(tenant, user).await?;
         Ok(())
     }
 
     /// Where the user is signed in.
-    pub async fn devices(&self, user: &User) -> Result<Value, Rejection> {
-        let current = Some(user.sid());
-        let devices = self.devices.list(user.tenant(), user.id(), current).await?;
+    pub async fn devices(&self, caller: &Caller) -> Result<Value, Rejection> {
+        let Caller { tenant, user, sid } = caller;
+        let devices = match &self.active {
+            Some(active) => active.list(tenant, user, sid.as_deref()).await?,
+            None => self.devices.list(tenant, user, sid.as_deref()).await?,
+        };
         Ok(devices.iter().map(describe).collect())
     }
 
     /// Ends one device of the user; says whether it was one.
-    pub async fn revoke(&self, user: &User, device: &str) -> Result<bool, Rejection> {
+    pub async fn revoke(&self, caller: &Caller, device: &str) -> Result<bool, Rejection> {
+        let Caller { tenant, user, .. } = caller;
         if let Some(active) = &self.active {
-            let _ = active.revoke_one(user.tenant(), user.id(), device).await?;
+            let devices = active.list(tenant, user, None).await?;
+            let _ = active.revoke_one(tenant, user, device).await?;
+            return Ok(devices.iter().any(|known| known.sid() == device));
         }
-        let devices = &self.devices;
-        Ok(devices.revoke(user.tenant(), user.id(), device).await?)
+        Ok(self.devices.revoke(tenant, user, device).await?)
+    }
+}
+
+/// Whoever asks about their devices: a program by its access token, or else a browser by its session.
+pub struct Caller {
+    tenant: String,
+    user: String,
+    sid: Option<String>,
+}
+
+impl Caller {
+    /// A token that was sent counts, whoever the cookie beside it belongs to. A real service may also want a scope of it.
+    pub async fn new(token: Option<&VerifiedToken>, session: &Session) -> Result<Self, Rejection> {
+        if let Some(token) = token {
+            return Ok(Self {
+                tenant: token.tenant().unwrap_or_default().to_owned(),
+                user: of(token)?.to_owned(),
+                sid: token.sid().map(str::to_owned),
+            });
+        }
+        let user: Option<User> = session.user().await?;
+        let user = user.ok_or(RejectionKind::LoginRequired)?;
+        Ok(Self {
+            tenant: user.tenant().to_owned(),
+            user: user.id().to_owned(),
+            sid: Some(user.sid().to_owned()),
+        })
+    }
+
+    /// Whether this is the device that asks.
+    pub fn is_on(&self, device: &str) -> bool {
+        self.sid.as_deref() == Some(device)
     }
 }
 

@@ -50,7 +50,7 @@ impl Blacklist {
         Ok(())
     }
 
-    /// Revokes all tokens of one login, by their `sid`: a logout on one device. It holds for as long as the store's
+    /// Revokes all tokens of one login at the layer's first issuer, by their `sid`: a logout on one device. It holds for as long as the store's
     /// longest credential.
     ///
     /// # Errors
@@ -60,9 +60,26 @@ impl Blacklist {
         if sid.is_empty() {
             return Err(RevokeError::NO_ID);
         }
+        self.end_session(&Name::of(sid)).await
+    }
+
+    /// As [`revoke_session`](Self::revoke_session), for a login at another issuer than the layer's first: `iss` and `sid` as
+    /// in its tokens. Issuers name their logins without asking each other, so that each has a list of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`revoke_session`](Self::revoke_session).
+    pub async fn revoke_session_of(&self, iss: &str, sid: &str) -> Result<(), RevokeError> {
+        if sid.is_empty() {
+            return Err(RevokeError::NO_ID);
+        }
+        self.end_session(&Name::of_other(iss, sid)).await
+    }
+
+    async fn end_session(&self, name: &Name<'_>) -> Result<(), RevokeError> {
         let life = millis(self.store.longest_credential());
         let until = self.store.clock().now_millis() + life + LEEWAY_MS;
-        self.note(List::Logins, &Name::of(sid), until).await?;
+        self.note(List::Logins, name, until).await?;
         event_info!(
             event = "session.revoked",
             "all tokens of a login were revoked"
@@ -85,13 +102,13 @@ impl Blacklist {
 
     /// Whether a verified token was revoked or cut off, in one trip: the question that a
     /// [`BlacklistLayer`](super::BlacklistLayer) asks, for a token that did not come in a request. One that has neither `jti`
-    /// nor `sid` counts as revoked, since nobody could revoke it.
+    /// nor `sid` counts as revoked, since nobody could revoke it, and so does one that could outlive a logout.
     ///
     /// # Errors
     ///
     /// When the store cannot say: nobody knows then whether it is.
     pub async fn is_revoked(&self, token: &VerifiedToken) -> Result<bool, StoreError> {
-        if token.jti().is_none() && token.sid().is_none() {
+        if !ops::has_id(token) || ops::outlives_logout(token, self.store.longest_access_token()) {
             return Ok(true);
         }
         let question = ops::question(self.store.namespace(), token);

@@ -1,6 +1,9 @@
 //! The names of entries, and what the store is asked.
 
+use std::time::Duration;
+
 use crate::{
+    clock::millis,
     cutoff,
     jwt::VerifiedToken,
     near::{List, Scope, View},
@@ -30,16 +33,21 @@ pub(super) enum Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// The entry of a token: under its own `jti` for the first issuer, so that others can write it by hand; hashed
-    /// together with the issuer for the rest, so that two issuers' ids do not meet.
-    pub(super) fn of_token(token: &'a VerifiedToken, jti: &'a str) -> Self {
+    /// The entry of a `jti` or `sid` of this token: as it is for the first issuer, so that others can write it by hand;
+    /// hashed together with the issuer for the rest, so that two issuers' ids do not meet.
+    pub(super) fn of_token(token: &'a VerifiedToken, id: &'a str) -> Self {
         if token.issuer_index() > 0 {
-            return Self::hashed(&[token.iss().as_bytes(), jti.as_bytes()]);
+            return Self::of_other(token.iss(), id);
         }
-        Self::of(jti)
+        Self::of(id)
     }
 
-    /// The entry of a login.
+    /// The entry of an id of another issuer than the first.
+    pub(super) fn of_other(iss: &str, id: &str) -> Self {
+        Self::hashed(&[iss.as_bytes(), id.as_bytes()])
+    }
+
+    /// The entry of an id of the first issuer, which is this application.
     pub(super) fn of(id: &'a str) -> Self {
         // What looks like a name of our own making could be somebody's choice: it is hashed as well.
         if id.len() > LONGEST_ID || id.starts_with("h:") || id.starts_with("-sid:") {
@@ -100,7 +108,9 @@ fn names(token: &VerifiedToken) -> impl Iterator<Item = (List, Name<'_>)> {
     let jti = token
         .jti()
         .map(|jti| (List::Tokens, Name::of_token(token, jti)));
-    let sid = token.sid().map(|sid| (List::Logins, Name::of(sid)));
+    let sid = token
+        .sid()
+        .map(|sid| (List::Logins, Name::of_token(token, sid)));
     jti.into_iter().chain(sid)
 }
 
@@ -211,10 +221,25 @@ impl Heard {
     }
 }
 
-/// When the subject authenticated. Tokens of others say only when they were issued, in seconds: what was issued in the
-/// second of a cutoff is refused. A token that says nothing was authenticated before everything.
-fn authenticated(token: &VerifiedToken) -> u64 {
-    token.auth_ms().or_else(|| token.iat_ms()).unwrap_or(0)
+/// When the subject authenticated, at the earliest. Our own tokens say so by the store's clock. Others say only when they
+/// were issued, in seconds and by a clock that may run ahead by the layer's leeway: without taking that off, a token of
+/// before a cutoff would outlive it. A token that says nothing was authenticated before everything.
+pub(super) fn authenticated(token: &VerifiedToken) -> u64 {
+    let issued = || Some(token.iat_ms()?.saturating_sub(token.leeway_ms()));
+    token.auth_ms().or_else(issued).unwrap_or(0)
+}
+
+/// Whether the token may be good for longer than a logout denies its `sid`: its login could come back to life.
+///
+/// Only of the first issuer: nobody else's logins end with sessions of this store.
+pub(super) fn outlives_logout(token: &VerifiedToken, longest: Duration) -> bool {
+    if token.sid().is_none() || token.issuer_index() > 0 {
+        return false;
+    }
+    let life = |iat_ms| token.exp_ms().saturating_sub(iat_ms);
+    token
+        .iat_ms()
+        .is_none_or(|iat_ms| life(iat_ms) > millis(longest))
 }
 
 /// The Rust half of `revoke.lua`.

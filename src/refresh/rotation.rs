@@ -2,8 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "registry")]
+use super::registered;
 use super::{
     Adoption, RefreshRequest,
+    asked::{narrowed, spaced},
     builder::{RotationBuilder, Settings},
     error::{RefreshError, RefreshErrorKind},
     login::RefreshLogin,
@@ -33,6 +36,9 @@ pub(super) struct Inner {
     pub(super) issuer: Issuer,
     pub(super) devices: Devices,
     pub(super) adoption: Option<Adoption>,
+    /// Where families are kept, if not in the store.
+    #[cfg(feature = "registry")]
+    pub(super) registry: Option<crate::registry::ActiveSessions>,
     pub(super) settings: Settings,
 }
 
@@ -107,13 +113,13 @@ impl Rotation {
     ///
     /// When the store cannot confirm it, the session ended meanwhile, or there are too many devices.
     pub async fn issue(&self, login: &RefreshLogin) -> Result<TokenPair, RefreshError> {
-        self.issue_narrowed(login, "").await
+        self.issue_narrowed(login, RefreshRequest::new()).await
     }
 
     pub(super) async fn issue_narrowed(
         &self,
         login: &RefreshLogin,
-        scope: &str,
+        request: RefreshRequest<'_>,
     ) -> Result<TokenPair, RefreshError> {
         let inner = &*self.0;
         let namespace = inner.store.namespace();
@@ -144,11 +150,7 @@ impl Rotation {
             most_devices: inner.settings.most_devices.unwrap_or(0).into(),
             evict: inner.settings.evict,
         };
-        let reply = inner
-            .store
-            .run(ops::issue(&inner.store, &token, key_id, &new))
-            .await?;
-        match ops::issued(reply)? {
+        match inner.start(&token, key_id, &new).await? {
             Issued::Done {
                 auth_ms,
                 ends_ms,
@@ -163,8 +165,9 @@ impl Rotation {
                     user: login.user.clone(),
                     client: login.client.clone(),
                     scope: spaced(&login.scope),
+                    resource: spaced(&login.resource),
                 };
-                inner.pair(&token, key_id, &of, scope)
+                inner.pair(&token, key_id, &of, request)
             }
             Issued::Cut => Err(RefreshError::new(RefreshErrorKind::Revoked)),
             Issued::Full => Err(RefreshError::new(RefreshErrorKind::TooManyDevices)),
@@ -202,7 +205,7 @@ impl Rotation {
                 nonce,
                 key_id,
                 of,
-            } => inner.follow(&token, how, &nonce, key_id, &of, request.scope),
+            } => inner.follow(&token, how, &nonce, key_id, &of, request),
             refused => Err(RefreshError::new(refusal(&token, &refused))),
         }
     }
@@ -222,6 +225,12 @@ impl Rotation {
                 None => Ok(()),
             };
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &inner.registry
+            && registered::revoke(active, &token).await?.is_some()
+        {
+            return Ok(());
+        }
         let (sid, epoch) = (token.family.sid(), token.family.epoch());
         let devices = &inner.devices;
         let was = devices
@@ -237,6 +246,11 @@ impl Rotation {
     ///
     /// When the store cannot confirm it; trying again is safe.
     pub async fn revoke_all(&self, tenant: &str, user: &str) -> Result<u64, RefreshError> {
+        #[cfg(feature = "registry")]
+        if let Some(active) = &self.0.registry {
+            let ended = active.end_all(tenant, user).await;
+            return ended.map(|(_, count)| count).map_err(registered::failed);
+        }
         Ok(self.0.devices.revoke_all(tenant, user).await?)
     }
 }
@@ -259,6 +273,10 @@ impl Inner {
             resource: request.resource,
             grace_ms: millis(self.settings.grace),
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &self.registry {
+            return registered::rotate(active, token, &successor, &nonce, key_id, &asked).await;
+        }
         let call = ops::rotate(&self.store, token, &successor, &nonce, key_id, &asked);
         let reply = match self.store.run(call.clone()).await {
             Err(error)
@@ -281,7 +299,7 @@ impl Inner {
         nonce: &str,
         key_id: [u8; 4],
         of: &Owner,
-        scope: &str,
+        request: RefreshRequest<'_>,
     ) -> Result<TokenPair, RefreshError> {
         let next = match how {
             How::Current => Some(token.clone()),
@@ -295,7 +313,7 @@ impl Inner {
                 "the store had lost a rotation: the family rolled forward"
             );
         }
-        self.pair(&next, key_id, of, scope)
+        self.pair(&next, key_id, of, request)
     }
 
     fn pair(
@@ -303,15 +321,10 @@ impl Inner {
         token: &Token,
         key_id: [u8; 4],
         of: &Owner,
-        narrowed: &str,
+        request: RefreshRequest<'_>,
     ) -> Result<TokenPair, RefreshError> {
         let sid = token.family.sid();
-        let narrowed = spaced(narrowed);
-        let scope = if narrowed.is_empty() {
-            &of.scope
-        } else {
-            &narrowed
-        };
+        let scope = narrowed(&of.scope, request.scope);
         let mut grant = Grant::user(&*of.user)
             .sid(&*sid)
             .auth_ms(of.auth_ms)
@@ -325,6 +338,9 @@ impl Inner {
         if !scope.is_empty() {
             grant = grant.scope(scope.as_str());
         }
+        for resource in narrowed(&of.resource, request.resource).split_ascii_whitespace() {
+            grant = grant.audience(resource);
+        }
         let access = self
             .issuer
             .mint(&grant)
@@ -336,15 +352,10 @@ impl Inner {
             access,
             refresh,
             sid,
-            scope: scope.clone(),
+            scope,
             ends_ms: of.ends_ms,
         })
     }
-}
-
-/// The words of a list, one space between them: as they are stored, compared and said.
-fn spaced(list: &str) -> String {
-    list.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn refusal(token: &Token, refused: &Rotated) -> RefreshErrorKind {

@@ -16,7 +16,7 @@ use crate::{
     jwt::VerifiedToken,
     near,
     secret::sha256_of_parts,
-    store::{Rider, StoreError, StoreErrorKind, Value},
+    store::{Call, Rider, StoreError, StoreErrorKind, Value},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -49,6 +49,22 @@ struct Lease {
     given: bool,
 }
 
+impl Lease {
+    fn read(&self) -> Call {
+        let Inner {
+            store, settings, ..
+        } = &*self.inner;
+        ops::read(store, &self.sid, &self.text, settings.lease_ms)
+    }
+
+    /// What the store said; from here on it is known whether it was given.
+    fn was_read(&mut self, reply: Result<Value, StoreError>) -> Result<Read, StoreError> {
+        let read = reply.and_then(ops::what_was_read);
+        self.given = matches!(read, Ok(Read::Lease { .. }));
+        read
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.given {
@@ -78,17 +94,17 @@ impl Inner {
 
     fn look_one(&self, token: &VerifiedToken) -> blacklist::Verdict {
         use blacklist::Verdict::{Ask, Clear, Dead};
-        if token.sid().is_some_and(|sid| self.outbox.has_ended(sid)) {
+        if own_sid(token).is_some_and(|sid| self.outbox.has_ended(sid)) {
             return Dead;
         }
         let Some(near) = near::of(&self.store) else {
             return Ask;
         };
         let view = near.view();
-        let kept = token.sid().and_then(|sid| self.local.get(&name(sid)));
+        let kept = own_sid(token).and_then(|sid| self.local.get(&name(sid)));
         let auth_ms = kept.map(|kept| kept.auth_ms);
         let verdict = blacklist::look_one(&view, self.store.namespace(), token, auth_ms);
-        if verdict != Clear || token.sid().is_none() {
+        if verdict != Clear || own_sid(token).is_none() {
             return verdict;
         }
         let now = self.store.clock().now_millis();
@@ -137,15 +153,10 @@ impl Inner {
         let mut leases = Vec::with_capacity(tokens.len());
         for token in tokens {
             calls.extend(blacklist::question(self.store.namespace(), token));
-            let lease = token.sid().filter(|_| reads).map(|sid| {
-                let text = self.next_lease();
-                calls.push(ops::read(&self.store, sid, &text, self.settings.lease_ms));
-                Lease {
-                    inner: Arc::clone(self),
-                    sid: sid.to_owned(),
-                    text,
-                    given: true,
-                }
+            let lease = own_sid(token).filter(|_| reads).map(|sid| {
+                let lease = self.lease(sid);
+                calls.push(lease.read());
+                lease
             });
             leases.push(lease);
         }
@@ -161,23 +172,26 @@ impl Inner {
         let pairs = tokens.iter().zip(leases);
         let asked = pairs.map(|(token, mut lease)| {
             let own = (0..blacklist::answers(token)).map(|_| next()).collect();
-            let heard = Heard::of(token, own);
-            let read = match &mut lease {
-                None => Err(StoreError::new(StoreErrorKind::Unavailable)),
-                Some(lease) => {
-                    let read = next().and_then(ops::what_was_read);
-                    lease.given = matches!(read, Ok(Read::Lease { .. }));
-                    read
-                }
-            };
             Asked {
                 token,
+                heard: Heard::of(token, own),
+                read: match &mut lease {
+                    None => Err(StoreError::new(StoreErrorKind::Unavailable)),
+                    Some(lease) => lease.was_read(next()),
+                },
                 lease,
-                heard,
-                read,
             }
         });
         asked.collect()
+    }
+
+    fn lease(self: &Arc<Self>, sid: &str) -> Lease {
+        Lease {
+            inner: Arc::clone(self),
+            sid: sid.to_owned(),
+            text: self.next_lease(),
+            given: true,
+        }
     }
 
     async fn conclude(self: &Arc<Self>, asked: &mut Asked<'_>, moment: Moment) -> Verdict {
@@ -187,7 +201,7 @@ impl Inner {
             Err(error) if error.is_outage() => None,
             Err(error) => return Verdict::Unknown(error.clone().into()),
         };
-        let Some(sid) = asked.token.sid() else {
+        let Some(sid) = own_sid(asked.token) else {
             // Whether such a token passes was decided before; what the lists say of it must be known.
             return match &asked.heard {
                 Ok(_) => Verdict::Active,
@@ -254,16 +268,9 @@ impl Inner {
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            let mut lease = Lease {
-                inner: Arc::clone(self),
-                sid: sid.to_owned(),
-                text: self.next_lease(),
-                given: true,
-            };
-            let call = ops::read(&self.store, sid, &lease.text, self.settings.lease_ms);
-            let read = self.store.run(call).await.and_then(ops::what_was_read);
-            lease.given = matches!(read, Ok(Read::Lease { .. }));
-            match read {
+            let mut lease = self.lease(sid);
+            let reply = self.store.run(lease.read()).await;
+            match lease.was_read(reply) {
                 Ok(_) if self.store.connection() != moment.connection => break,
                 Ok(Read::Hit(standing, fresh_ms)) => return Ok((standing, fresh_ms)),
                 Ok(Read::Lease { generation, .. }) => {
@@ -293,11 +300,11 @@ impl Inner {
             token.sub() == Some(&*owner.user) && token.tenant().unwrap_or("") == owner.tenant;
         let is_dead = heard.is_some_and(|heard| heard.is_dead(token, Some(owner.auth_ms)));
         // Once more: it may have been ended here while the store was asked.
-        let ended = token.sid().is_some_and(|sid| self.outbox.has_ended(sid));
+        let ended = own_sid(token).is_some_and(|sid| self.outbox.has_ended(sid));
         if !is_owner || is_dead || ended {
             return Verdict::Gone;
         }
-        if let (Some(era), Some(_), Some(sid)) = (moment.era, moment.connection, token.sid())
+        if let (Some(era), Some(_), Some(sid)) = (moment.era, moment.connection, own_sid(token))
             && fresh_ms > 0
         {
             let kept = Kept {
@@ -315,6 +322,12 @@ impl Inner {
 
 fn landed(answer: Option<Answer>) -> Answer {
     answer.unwrap_or(Err(ActiveError::new(ActiveErrorKind::Database)))
+}
+
+/// The session of a token of the first issuer, which is this application: others name their logins, and their users, by
+/// themselves.
+pub(super) fn own_sid(token: &VerifiedToken) -> Option<&str> {
+    token.sid().filter(|_| token.issuer_index() == 0)
 }
 
 fn owner_of(token: &VerifiedToken) -> [u8; 16] {

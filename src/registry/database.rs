@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     error::{ActiveError, ActiveErrorKind},
-    truth::{Registry, RegistryError},
+    truth::{Registry, RegistryError, RegistryErrorKind},
 };
 use crate::breaker::Breaker;
 
@@ -84,12 +84,15 @@ impl Database {
             timeout(longest, question).await
         });
         let outcome = timeout(deadline, task).await;
-        let answer = match outcome {
-            Ok(Ok(Ok(answer))) => answer.map_err(ActiveError::from),
+        let Ok(Ok(Ok(answer))) = outcome else {
             // Too late, or the task is no more.
-            _ => Err(ActiveError::new(ActiveErrorKind::Database)),
+            self.breaker.note(false, Instant::now());
+            return Err(ActiveError::new(ActiveErrorKind::Database));
         };
-        self.breaker.note(answer.is_ok(), Instant::now());
-        answer
+        // One row that cannot be read is no reason to leave the others alone.
+        let is_away = |error: &RegistryError| error.kind() == RegistryErrorKind::Unavailable;
+        let works = !answer.as_ref().is_err_and(is_away);
+        self.breaker.note(works, Instant::now());
+        answer.map_err(ActiveError::from)
     }
 }

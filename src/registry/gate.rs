@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use http::request;
 
 use super::{
-    check::{Verdict, name},
+    check::{Verdict, name, own_sid},
     layer::{Config, Policy},
 };
 use crate::{
@@ -92,9 +92,9 @@ fn refused() -> Rejection {
 impl Config {
     /// Whether it is refused whatever anybody says of it.
     fn is_hopeless(&self, token: &VerifiedToken) -> bool {
-        match token.sid() {
+        match own_sid(token) {
             Some(_) => token.sub().is_none(),
-            None => !self.sessionless || token.jti().is_none(),
+            None => !self.sessionless || (token.jti().is_none() && token.sid().is_none()),
         }
     }
 

@@ -117,7 +117,8 @@ impl ActiveSessionLayerBuilder {
         self
     }
 
-    /// Lets tokens pass that have no `sid`, as those of clients on their own behalf: they are checked as by a
+    /// Lets tokens pass that have no `sid`, as those of clients on their own behalf, or are of another issuer than the JWT
+    /// layer's first: they are checked as by a
     /// [`BlacklistLayer`](crate::blacklist::BlacklistLayer), and no database knows them.
     pub fn insecure_allow_sessionless(mut self) -> Self {
         self.sessionless = true;

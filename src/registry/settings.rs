@@ -1,6 +1,6 @@
 //! Settings, checked when the handle is built.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use super::{
     handle::ActiveSessions,
@@ -9,8 +9,11 @@ use super::{
 };
 use crate::{clock::millis, error::ConfigError, store::Store};
 
-const LONGEST_CACHE: Duration = Duration::from_secs(5 * 60);
+const NONE: Duration = Duration::ZERO;
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_CACHE: Duration = Duration::from_secs(5 * 60);
 
 /// Settings of [`ActiveSessions`]; made by [`ActiveSessions::builder`], ended by [`build`](Self::build).
 #[derive(Clone)]
@@ -182,88 +185,85 @@ impl ActiveSessionsBuilder {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let ms = Duration::from_millis;
-        let minute = Duration::from_secs(60);
-        let ranges = [
-            (
-                "cache_time",
-                self.cache_time,
-                ms(1_000),
-                LONGEST_CACHE,
-                "must be from 1 s to 5 minutes; for longer there is insecure_cache_until_expiry",
-            ),
-            (
-                "negative_cache_time",
-                self.negative_cache_time,
-                ms(100),
-                minute,
-                "must be from 100 ms to a minute",
-            ),
-            (
-                "database_outage",
-                self.database_outage,
-                ms(0),
-                DAY,
-                "must be at most a day",
-            ),
-            (
-                "wait_for_others",
-                self.wait_for_others,
-                ms(0),
-                minute,
-                "must be at most a minute",
-            ),
-            (
-                "queue_wait",
-                self.queue_wait,
-                ms(0),
-                minute,
-                "must be at most a minute",
-            ),
-            (
-                "database_deadline",
-                self.database_deadline,
-                ms(10),
-                minute,
-                "must be from 10 ms to a minute",
-            ),
-            (
-                "lease_time",
-                self.lease_time,
-                self.database_deadline + ms(1),
-                minute,
-                "must be longer than database_deadline and at most a minute",
-            ),
-            (
-                "sync_every",
-                self.sync_every,
-                ms(1_000),
-                60 * minute,
-                "must be from 1 s to an hour",
-            ),
-            (
-                "lifetime",
-                self.lifetime,
-                ms(1_000),
-                self.store.longest_credential(),
-                "must be at least 1 s and at most the store's longest_credential, or no cutoff could end the session",
-            ),
-        ];
-        for (field, value, least, most, message) in ranges {
-            if value < least || value > most {
-                return Err(ConfigError::new(field, message));
-            }
-        }
+        range(
+            "cache_time",
+            self.cache_time,
+            SECOND..=LONGEST_CACHE,
+            "must be from 1 s to 5 minutes; for longer there is insecure_cache_until_expiry",
+        )?;
+        range(
+            "negative_cache_time",
+            self.negative_cache_time,
+            SECOND / 10..=MINUTE,
+            "must be from 100 ms to a minute",
+        )?;
+        range(
+            "database_outage",
+            self.database_outage,
+            NONE..=DAY,
+            "must be at most a day",
+        )?;
+        range(
+            "wait_for_others",
+            self.wait_for_others,
+            NONE..=MINUTE,
+            "must be at most a minute",
+        )?;
+        range(
+            "queue_wait",
+            self.queue_wait,
+            NONE..=MINUTE,
+            "must be at most a minute",
+        )?;
+        self.check_database()
+    }
+
+    fn check_database(&self) -> Result<(), ConfigError> {
+        let (longest, deadline) = (self.store.longest_credential(), self.database_deadline);
+        range(
+            "database_deadline",
+            deadline,
+            SECOND / 100..=MINUTE,
+            "must be from 10 ms to a minute",
+        )?;
+        range(
+            "lease_time",
+            self.lease_time,
+            deadline + SECOND / 1_000..=MINUTE,
+            "must be longer than database_deadline and at most a minute",
+        )?;
+        range(
+            "sync_every",
+            self.sync_every,
+            SECOND..=60 * MINUTE,
+            "must be from 1 s to an hour",
+        )?;
+        range(
+            "lifetime",
+            self.lifetime,
+            SECOND..=longest,
+            "must be at least 1 s and at most the store's longest_credential, or no cutoff could end the session",
+        )?;
         if self.max_concurrent == 0 || self.max_concurrent > 10_000 {
-            return Err(ConfigError::new(
-                "max_concurrent",
-                "must be from 1 to 10000",
-            ));
+            let message = "must be from 1 to 10000";
+            return Err(ConfigError::new("max_concurrent", message));
         }
         if self.max_unfinished == 0 {
             return Err(ConfigError::new("max_unfinished", "must be above zero"));
         }
         Ok(())
+    }
+}
+
+fn range(
+    field: &'static str,
+    value: Duration,
+    range: RangeInclusive<Duration>,
+    message: &'static str,
+) -> Result<(), ConfigError> {
+    match range.contains(&value) {
+        true => Ok(()),
+        false => Err(ConfigError::new(field, message)),
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
     cutoff,
     near::{self, Scope},
     secret::random_bytes,
-    store::StoreError,
+    store::{Replies, StoreError, StoreErrorKind},
     trace::{event_debug, event_info, event_warn},
 };
 
@@ -42,6 +42,9 @@ const MARGIN_MS: u64 = 60_000;
 const BATCH: usize = 256;
 /// After a failure nobody tries for this long.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Cutoffs, and what the store has for them.
+type Higher = Vec<(CutoffScope, u64)>;
 
 #[derive(Default)]
 pub(super) struct Sync {
@@ -199,9 +202,19 @@ impl Inner {
                 }
             }
         }
-        let mut replies = self.store.trip(&calls).await?.into_iter();
-        let mut later = Vec::new();
+        let replies = self.store.trip(&calls).await?;
+        let later = self.higher(duties, replies)?;
+        for pledge in pledges {
+            pledge.kept();
+        }
+        self.note_cutoffs(later).await
+    }
+
+    /// The cutoffs that turned out to be higher in the store.
+    fn higher(&self, duties: &[Duty], replies: Replies) -> Result<Higher, StoreError> {
+        let mut replies = replies.into_iter();
         let mut next = || replies.next().unwrap_or_else(|| Err(missing()));
+        let mut higher = Vec::new();
         for duty in duties {
             match duty {
                 Duty::End { user, .. } => {
@@ -215,19 +228,16 @@ impl Inner {
                         near.raised_in_store(self.scope(scope));
                     }
                     if held > *moment {
-                        later.push((scope.clone(), held));
+                        higher.push((scope.clone(), held));
                     }
                 }
             }
         }
-        for pledge in pledges {
-            pledge.kept();
-        }
-        self.note_cutoffs(later).await
+        Ok(higher)
     }
 
     /// Cutoffs of which the store knew more than the database: both are to know the same, or a flush would lower them.
-    async fn note_cutoffs(&self, cutoffs: Vec<(CutoffScope, u64)>) -> Result<(), ActiveError> {
+    async fn note_cutoffs(&self, cutoffs: Higher) -> Result<(), ActiveError> {
         for (scope, moment) in cutoffs {
             let registry = self.database.registry();
             let question = async move { registry.put_cutoff(&scope, Some(moment)).await };
@@ -343,7 +353,7 @@ async fn ended(mut round: watch::Receiver<Option<bool>>) -> bool {
 }
 
 fn missing() -> StoreError {
-    StoreError::new(crate::store::StoreErrorKind::Corrupt)
+    StoreError::new(StoreErrorKind::Corrupt)
 }
 
 /// Between three and five quarters of `pause`.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::{
     keyring::MacKeys,
-    secret::{decode_exact, encode, encode_into, encoded_len, random_bytes, sha256},
+    secret::{decode_exact, encode, encode_exact, encode_into, encoded_len, random_bytes, sha256},
     store::{Key, Namespace, Tag},
 };
 
@@ -94,6 +94,13 @@ impl SessionId {
     /// The name under which the session is stored; it does not lead back to the id.
     pub(crate) fn hash(&self) -> String {
         encode(sha256(&[self.as_bytes()]))
+    }
+
+    /// The same, as the end of its key.
+    pub(crate) fn hash_text(&self) -> [u8; encoded_len(32)] {
+        let mut text = [0; encoded_len(32)];
+        encode_exact(&sha256(&[self.as_bytes()]), &mut text);
+        text
     }
 
     pub(crate) fn key(&self, namespace: &Namespace) -> Key {

@@ -278,6 +278,8 @@ pub(super) struct Loaded {
     pub(super) ended: Option<Ended>,
     /// Milliseconds since the last recorded use, where the store was asked for it.
     pub(super) age: Option<u64>,
+    /// Whether this node held it, and nobody was asked.
+    pub(super) held: bool,
 }
 
 /// Why a session ended that the client still has a cookie of.
@@ -345,7 +347,12 @@ pub(super) fn loaded(
     {
         (record, ended) = (None, Some(Ended::Revoked));
     }
-    Ok(Loaded { record, ended, age })
+    Ok(Loaded {
+        record,
+        ended,
+        age,
+        held: false,
+    })
 }
 
 /// What became of a write.

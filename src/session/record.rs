@@ -193,6 +193,11 @@ impl Record {
     }
 }
 
+/// Whether it may be a record, and is no mark of one that ended or moved.
+pub(super) fn is_record(raw: &[u8]) -> bool {
+    raw.first() == Some(&VERSION)
+}
+
 fn corrupt(why: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt).caused_by(why)
 }

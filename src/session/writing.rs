@@ -54,6 +54,7 @@ impl Session {
         let (old, unsent) = self.0.start_write()?;
         let changes = self.0.bound(&unsent.changes);
         let call = config.place(&new).login(old.as_ref(), &user, &changes);
+        let _changing = old.as_ref().map(|old| config.changes(old));
         let Some(header) = self.write(call, &new, unsent).await? else {
             return Err(SessionError::new(SessionErrorKind::Gone));
         };
@@ -82,6 +83,7 @@ impl Session {
         let new = old.successor()?;
         let config = &self.0.config;
         let call = config.place(&old).renew(&new, &unsent.changes);
+        let _changing = config.changes(&old);
         match self.write(call, &new, unsent).await? {
             None if was_there => Err(SessionError::new(SessionErrorKind::Gone)),
             _ => Ok(()),
@@ -128,6 +130,7 @@ impl Session {
         };
         if let Some(id) = id {
             let config = &self.0.config;
+            let _changing = config.changes(&id);
             config.store.run(config.place(&id).destroy()).await?;
             event_info!(event = "session.logout", "a session was ended");
             self.0.state().destroyed();
@@ -177,6 +180,7 @@ impl Session {
     async fn merge(&self, id: &SessionId, unsent: Unsent<'_>) -> Result<SaveOutcome, SessionError> {
         let config = &self.0.config;
         let asked_at = config.store.clock().now_millis();
+        let _changing = config.changes(id);
         let reply = config
             .store
             .run(config.place(id).save(&unsent.changes))

@@ -18,6 +18,7 @@
 //! # Ok(()) }
 //! ```
 
+mod attempts;
 mod builder;
 mod check;
 mod error;
@@ -161,9 +162,16 @@ impl Store {
         self.0.longest_credential
     }
 
+    /// The longest life of an access token that names a login.
+    #[cfg(feature = "blacklist")]
+    pub(crate) fn longest_access_token(&self) -> Duration {
+        self.0.access_token_life
+    }
+
     /// How long a login's access tokens are denied after it ended, leeway included; zero if there are none.
     pub(crate) fn access_token_life(&self) -> Duration {
-        const LEEWAY: Duration = Duration::from_secs(61);
+        // An issuer's clock may be the longest leeway ahead of the store's, and a verifier's as much behind the issuer's.
+        const LEEWAY: Duration = Duration::from_secs(121);
         match self.0.access_token_life {
             Duration::ZERO => Duration::ZERO,
             life => life + LEEWAY,

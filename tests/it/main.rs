@@ -12,6 +12,7 @@
 mod allocations;
 mod auto_traits;
 mod blacklist;
+mod blacklist_issuers;
 mod csrf;
 mod devices;
 mod endpoints;

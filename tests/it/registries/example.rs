@@ -6,18 +6,30 @@ use serde_json::{Value, json};
 
 use super::File;
 use crate::means::{
-    http::Client,
+    http::{Answer, Client},
     postgres::PostgresServer,
     process::{Example, Running},
     redis::RedisServer,
 };
 
-async fn token(node: &Running) -> String {
+/// An access token and a refresh token.
+async fn tokens(node: &Running) -> (String, String) {
     let body = json!({ "username": "bob", "password": "builder" });
     let answer = Client::new().post_json(&node.url("/token"), &body).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
+    pair(&answer)
+}
+
+fn pair(answer: &Answer) -> (String, String) {
     let pair: Value = answer.json();
-    pair["access_token"].as_str().unwrap().to_owned()
+    let text = |name: &str| pair[name].as_str().unwrap().to_owned();
+    (text("access_token"), text("refresh_token"))
+}
+
+async fn refresh(node: &Running, token: &str) -> Answer {
+    let body = json!({ "refresh_token": token });
+    let url = node.url("/token/refresh");
+    Client::new().post_json(&url, &body).await
 }
 
 async fn ask(node: &Running, method: Method, path: &str, token: &str) -> u16 {
@@ -36,7 +48,7 @@ async fn an_empty_redis_changes_nothing(database: &str) {
         .env("DATABASE_URL", database)
         .start()
         .await;
-    let (kept, ended) = (token(&node).await, token(&node).await);
+    let ((mut kept, mut fresh), (ended, dead)) = (tokens(&node).await, tokens(&node).await);
     for token in [&kept, &ended] {
         assert_eq!(ask(&node, Method::GET, "/api/me", token).await, 200);
     }
@@ -45,13 +57,16 @@ async fn an_empty_redis_changes_nothing(database: &str) {
         assert_eq!(ask(&node, Method::GET, "/api/me", &kept).await, 200);
         assert_eq!(ask(&node, Method::GET, "/api/me", &ended).await, 401);
         redis.cli(&["FLUSHALL"]).await;
+        let answer = refresh(&node, &fresh).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        (kept, fresh) = pair(&answer);
+        assert_eq!(refresh(&node, &dead).await.status, 400);
     }
-    assert_eq!(
-        ask(&node, Method::POST, "/api/logout-everywhere", &kept).await,
-        204
-    );
+    let everywhere = ask(&node, Method::POST, "/api/logout-everywhere", &kept).await;
+    assert_eq!(everywhere, 204);
     redis.cli(&["FLUSHALL"]).await;
     assert_eq!(ask(&node, Method::GET, "/api/me", &kept).await, 401);
+    assert_eq!(refresh(&node, &fresh).await.status, 400);
 }
 
 #[tokio::test]

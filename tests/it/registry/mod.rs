@@ -5,6 +5,7 @@ mod interleavings;
 mod keeping;
 mod mock;
 mod outages;
+mod rotation;
 mod trips;
 
 use std::{sync::Arc, time::Duration};

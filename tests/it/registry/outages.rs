@@ -34,7 +34,7 @@ async fn visit(
     figures: Arc<Figures>,
     number: usize,
 ) {
-    let leaves = number % 4 == 0;
+    let leaves = number.is_multiple_of(4);
     let mut left = false;
     let mut turn = number;
     while !stop.load(SeqCst) {
