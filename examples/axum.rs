@@ -6,7 +6,10 @@
 //! | `REDIS_URL` | none: sessions in the memory of the process |
 //! | `PORTCULLIS_SECRET` | a random one, for this process alone |
 //! | `JWT_KEY` | a file with the key of the access tokens; a random one |
+//! | `DATABASE_URL` | none: a token is good unless it was revoked. `sqlite:sessions.db` or `postgres://…`: while its session is active |
 
+#[path = "shared/database.rs"]
+mod database;
 #[path = "shared/mod.rs"]
 mod shared;
 
@@ -25,6 +28,7 @@ use portcullis::{
     csrf::CsrfToken,
     frameworks::axum::endpoint,
     jwt::VerifiedToken,
+    registry::ActiveSessionLayer,
     session::{Session, User},
 };
 use serde::Deserialize;
@@ -42,15 +46,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = shared::store().await?;
     let keys = shared::keys()?;
     let sessions = shared::sessions(&store, &keys, address)?;
-    let tokens = Tokens::new(&store, &keys)?;
+    let active = database::active_sessions(&store).await?;
+    let tokens = Tokens::new(&store, &keys, active)?;
 
     // For programs: an access token in every request, and no cookies.
     let api = Router::new()
         .route("/me", get(api_me))
         .route("/logout", post(api_logout))
-        .route("/logout-everywhere", post(api_logout_everywhere))
-        .layer(tokens.not_revoked.clone())
-        .layer(tokens.verify.clone());
+        .route("/logout-everywhere", post(api_logout_everywhere));
+    let api = match &tokens.active {
+        Some(active) => api.layer(ActiveSessionLayer::new(active)),
+        None => api.layer(tokens.not_revoked.clone()),
+    }
+    .layer(tokens.verify.clone());
 
     // A real service puts this layer around everything that changes something; here, the lines for curl stay short.
     let guarded = Router::new()

@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = shared::store().await?;
     let keys = shared::keys()?;
     let sessions = shared::sessions(&store, &keys, address)?;
-    let tokens = Tokens::new(&store, &keys)?;
+    let tokens = Tokens::new(&store, &keys, None)?;
 
     let for_pages = tokens.clone();
     let pages = service_fn(move |request| pages(request, for_pages.clone()));

@@ -57,6 +57,8 @@
 //! Without axum the session is found in the request's extensions: see [`session`], and `examples/hyper.rs` for a service
 //! on plain hyper.
 //!
+//! [`guide`] tells when to use sessions, tokens with a revocation list, or tokens with a database behind them.
+//!
 //! # Layer order
 //!
 //! A request passes the layers from the outside in. [`SessionLayer`](session::SessionLayer) is outermost, because the
@@ -82,12 +84,14 @@
 //! | `registry` | | [`registry`]: a database as the truth about who is signed in, the store as its cache |
 //! | `axum` | | [`frameworks::axum`]: extractors |
 //! | `tonic` | | refusals with tonic's body type |
-//! | `tls` | | `rediss://` addresses, by rustls |
+//! | `tls` | | `rediss://` addresses and TLS to PostgreSQL, by rustls |
 //! | `tracing` | | structured events |
 //! | `full` | | all of the above |
+//! | `postgres` | | [`registry::PostgresRegistry`], through sqlx; implies `registry` |
+//! | `sqlite` | | [`registry::SqliteRegistry`], through sqlx, with a SQLite of its own (a C compiler); implies `registry` |
 //! | `test-util` | | a settable clock and pause points for tests; for `dev-dependencies` only |
 //!
-//! Features only add.
+//! Features only add. The databases are not in `full`: they are heavy, and one is enough.
 //!
 //! # Stability
 //!
@@ -127,6 +131,7 @@ pub mod device;
 #[cfg(feature = "refresh")]
 pub mod endpoint;
 pub mod frameworks;
+pub mod guide;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 pub mod near;

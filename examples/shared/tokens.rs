@@ -12,6 +12,7 @@ use portcullis::{
     endpoint::{JwksEndpoint, RefreshEndpoint},
     jwt::{Issuer, JwtAlgorithm, JwtVerifyLayer, NoClaims, SigningKey, VerifiedToken},
     refresh::Rotation,
+    registry::ActiveSessions,
     session::{Session, User},
 };
 use serde_json::{Value, json};
@@ -34,11 +35,18 @@ pub struct Tokens {
     /// The same around routes for browsers as well: a request may come without a token, but not with a bad one.
     pub verify_if_any: JwtVerifyLayer<NoClaims>,
     pub not_revoked: BlacklistLayer,
+    /// With a database that knows who is signed in: its sessions instead.
+    pub active: Option<ActiveSessions>,
 }
 
 impl Tokens {
     /// Signed with the key in the file that `JWT_KEY` names (`openssl genpkey -algorithm ed25519`), or with a random one.
-    pub fn new(store: &Store, keys: &KeyRing) -> Result<Self, Box<dyn Error>> {
+    /// With a database that knows who is signed in, refresh tokens are kept there too.
+    pub fn new(
+        store: &Store,
+        keys: &KeyRing,
+        active: Option<ActiveSessions>,
+    ) -> Result<Self, Box<dyn Error>> {
         let key = match env::var_os("JWT_KEY") {
             Some(path) => SigningKey::from_pem(JwtAlgorithm::EdDsa, fs::read(path)?)?,
             None => {
@@ -51,7 +59,11 @@ impl Tokens {
             let layer = JwtVerifyLayer::new(issuer.keys().verification_keys());
             layer.issuer(ISSUER).audience("api")
         };
-        let rotation = Rotation::new(store, keys, &issuer)?;
+        let mut rotation = Rotation::builder(store, keys, &issuer);
+        if let Some(active) = &active {
+            rotation = rotation.registry(active);
+        }
+        let rotation = rotation.build()?;
         Ok(Self {
             refresh: RefreshEndpoint::new(&rotation),
             rotation,
@@ -60,6 +72,7 @@ impl Tokens {
             verify: verify().build()?,
             verify_if_any: verify().optional().build()?,
             not_revoked: BlacklistLayer::new(store),
+            active,
         })
     }
 
@@ -86,12 +99,21 @@ impl Tokens {
     pub async fn logout(&self, token: &VerifiedToken) -> Result<(), Rejection> {
         let (tenant, user) = (token.tenant().unwrap_or_default(), of(token)?);
         let device = token.sid().ok_or(RejectionKind::Forbidden)?;
+        if let Some(active) = &self.active {
+            // `Pending` when Redis is away: it holds here, and everywhere once Redis is back.
+            let _ = active.revoke_one(tenant, user, device).await?;
+            return Ok(());
+        }
         self.devices.revoke(tenant, user, device).await?;
         Ok(())
     }
 
     /// Ends all logins of the user, by sessions and by tokens.
     pub async fn logout_everywhere(&self, tenant: &str, user: &str) -> Result<(), Rejection> {
+        if let Some(active) = &self.active {
+            let _ = active.revoke_all(tenant, user).await?;
+            return Ok(());
+        }
         self.devices.revoke_all(tenant, user).await?;
         Ok(())
     }
@@ -99,13 +121,21 @@ impl Tokens {
     /// Where the user is signed in.
     pub async fn devices(&self, caller: &Caller) -> Result<Value, Rejection> {
         let Caller { tenant, user, sid } = caller;
-        let devices = self.devices.list(tenant, user, sid.as_deref()).await?;
+        let devices = match &self.active {
+            Some(active) => active.list(tenant, user, sid.as_deref()).await?,
+            None => self.devices.list(tenant, user, sid.as_deref()).await?,
+        };
         Ok(devices.iter().map(describe).collect())
     }
 
     /// Ends one device of the user; says whether it was one.
     pub async fn revoke(&self, caller: &Caller, device: &str) -> Result<bool, Rejection> {
         let Caller { tenant, user, .. } = caller;
+        if let Some(active) = &self.active {
+            let devices = active.list(tenant, user, None).await?;
+            let _ = active.revoke_one(tenant, user, device).await?;
+            return Ok(devices.iter().any(|known| known.sid() == device));
+        }
         Ok(self.devices.revoke(tenant, user, device).await?)
     }
 }

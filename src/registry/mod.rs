@@ -89,14 +89,18 @@ mod handle;
 mod inner;
 mod layer;
 mod login;
+mod memory;
 mod ops;
 mod outbox;
 mod revoke;
 mod settings;
 mod standing;
 mod sync;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod tables;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod truth;
 mod twins;
 
@@ -107,8 +111,13 @@ pub use gate::ActiveSessionGate;
 pub use handle::ActiveSessions;
 pub use layer::{ActiveSessionLayer, ActiveSessionLayerBuilder};
 pub use login::{NewLogin, SignedIn};
+pub use memory::MemoryRegistry;
 pub use revoke::Revocation;
 pub use settings::ActiveSessionsBuilder;
+#[cfg(feature = "postgres")]
+pub use tables::PostgresRegistry;
+#[cfg(feature = "sqlite")]
+pub use tables::SqliteRegistry;
 pub use truth::{
     Created, CutoffScope, Found, Limit, NewSession, Registered, Registry, RegistryError,
     RegistryErrorKind, RegistryFuture, Rotated, Which,

@@ -2,8 +2,8 @@
 //!
 //! 1. The database decides. What stands in Redis and on nodes is a copy that may be lost or late, and is never believed
 //!    against the database.
-//! 2. Every operation is one statement (a limited [`create`](Registry::create) one transaction), by the database's own
-//!    clock: nodes' clocks differ.
+//! 2. Every operation is one statement ([`create`](Registry::create) and [`put_cutoff`](Registry::put_cutoff) one
+//!    transaction each), by the database's own clock: nodes' clocks differ.
 //! 3. An ended session never becomes active again: no operation clears [`ended`](Registered::ended), and
 //!    [`rotate`](Registry::rotate) changes only a session that is active.
 
@@ -15,6 +15,9 @@
 
 use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc};
 
+/// Why a session ended that made room for another.
+pub(super) const EVICTED: &str = "evicted";
+
 /// What an operation of a [`Registry`] returns.
 pub type RegistryFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, RegistryError>> + Send + 'a>>;
@@ -23,6 +26,14 @@ pub type RegistryFuture<'a, T> =
 ///
 /// All moments are milliseconds since the Unix epoch, by the database's clock. `tenant` is empty where there are no
 /// tenants. An operation that may have happened although it answered with an error is tried again: all are idempotent.
+///
+/// Texts are kept byte for byte, and compared so: `Alice` is not `alice`. What cannot be kept, such as a NUL in PostgreSQL
+/// or a text that is too long, is [`RegistryErrorKind::Failed`], never cut or changed.
+///
+/// A call can be dropped half-way; nothing stays locked then. None takes for ever: an answer that does not come is
+/// [`RegistryErrorKind::Unavailable`].
+///
+#[doc = include_str!("own_table.md")]
 pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// The session of this `sid`, ended or not; `None` when there was never one, or it was swept away.
     ///
@@ -34,16 +45,24 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// Its `auth_ms` is the largest of now, one more than each cutoff that applies to it, and
     /// [`NewSession::auth_at_least_ms`]. Where [`NewSession::not_before_ms`] is given and a cutoff that applies is at or
     /// after it, nothing is written and the answer is [`Created::Cut`]. The limit holds under parallel calls: never one
-    /// more. A second call with the same `sid` and the same `token` answers as the first did.
+    /// more. Sessions that end to make room end with the word `evicted`.
+    ///
+    /// A second call with the same `sid`, user and `token` answers as the first did, and writes nothing, also when the
+    /// session has ended since; with another user or token it is [`RegistryErrorKind::Failed`].
+    ///
+    /// It and a [`put_cutoff`](Self::put_cutoff) that applies exclude each other: otherwise the cutoff of a changed password
+    /// could miss a session that is being written, and the session the cutoff.
     fn create<'a>(&'a self, session: &'a NewSession) -> RegistryFuture<'a, Created>;
 
-    /// The active sessions of a user, oldest first: not ended, not expired, authenticated after every cutoff.
+    /// The active sessions of a user, by [`created_ms`](Registered::created_ms) and then `sid`: not ended, not expired,
+    /// authenticated after every cutoff.
     fn list<'a>(&'a self, tenant: &'a str, user: &'a str) -> RegistryFuture<'a, Vec<Registered>>;
 
-    /// Ends sessions, with a word that says why; returns the `sid`s of those that were not ended before.
+    /// Ends sessions, with a word that says why; returns the `sid`s of those that were not ended before, in any order.
+    /// What has expired counts as not ended.
     fn revoke<'a>(&'a self, which: &'a Which, reason: &'a str) -> RegistryFuture<'a, Vec<String>>;
 
-    /// Notes that the session was used now.
+    /// Notes that the session was used now; nothing if it has ended, or is none. Its expiry stays.
     fn touch<'a>(&'a self, sid: &'a str) -> RegistryFuture<'a, ()>;
 
     /// Replaces token, data and expiry of an active session whose token is still `expected`, and notes its use; says
@@ -66,10 +85,14 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
         moment: Option<u64>,
     ) -> RegistryFuture<'a, u64>;
 
-    /// The cutoffs whose moment is at most this many milliseconds before the database's now, or after it.
+    /// The cutoffs whose moment is at most this many milliseconds before the database's now, or after it; in any order.
+    ///
+    /// What was begun before a moment can become visible after it: whoever asks again and again asks for an overlap of as
+    /// long as an operation may take. The same holds for [`recently_ended`](Self::recently_ended).
     fn recent_cutoffs(&self, age_ms: u64) -> RegistryFuture<'_, Vec<(CutoffScope, u64)>>;
 
-    /// The `sid`s of sessions that were ended at most this many milliseconds before the database's now.
+    /// The `sid`s of sessions that were ended at most this many milliseconds before the database's now, evicted ones too; in
+    /// any order.
     fn recently_ended(&self, age_ms: u64) -> RegistryFuture<'_, Vec<String>>;
 }
 
@@ -148,8 +171,21 @@ pub struct NewSession {
 pub struct Limit {
     /// At most so many.
     pub most: u32,
-    /// Whether the oldest end to make room; otherwise the new one is refused.
+    /// Whether the first of [`Registry::list`] end to make room; otherwise the new one is refused.
     pub evict: bool,
+}
+
+impl Limit {
+    /// Of the active ones, oldest first, those that end so that one more is within the limit; `None` when none is to end.
+    pub(super) fn over(self, mut active: Vec<String>) -> Option<Vec<String>> {
+        let most = usize::try_from(self.most).unwrap_or(usize::MAX);
+        let surplus = (active.len() + 1).saturating_sub(most);
+        if surplus > 0 && (!self.evict || most == 0) {
+            return None;
+        }
+        active.truncate(surplus);
+        Some(active)
+    }
 }
 
 /// What became of a [`Registry::create`].

@@ -117,6 +117,7 @@ const PUBLIC_ROOMS: &[&str] = &[
 /// Where another crate's name may stand.
 const WORDS: &[(&str, &[&str])] = &[
     ("redis::", &["store", "near"]),
+    ("sqlx::", &["registry"]),
     ("jsonwebtoken::", &["jwt", "refresh"]),
     ("axum_core::", &["frameworks", "refuse"]),
     ("tonic::", &["frameworks", "refuse", "gate"]),

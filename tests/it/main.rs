@@ -32,6 +32,7 @@ mod near;
 mod processes;
 mod refresh;
 mod refusals;
+mod registries;
 mod registry;
 mod requirements;
 mod review;

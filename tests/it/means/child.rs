@@ -24,8 +24,18 @@ pub struct Child {
 impl Child {
     /// Starts `command`; if this process dies, the child is killed and `litter`, a directory, is removed.
     pub fn spawn(command: &mut Command, litter: Option<&Path>) -> io::Result<Self> {
+        Self::spawn_ended_by(command, "KILL", litter)
+    }
+
+    /// The same for a child with something to clear away: if this process dies, the child gets this signal, and is killed
+    /// if it is still there two seconds later.
+    pub fn spawn_ended_by(
+        command: &mut Command,
+        signal: &str,
+        litter: Option<&Path>,
+    ) -> io::Result<Self> {
         let mut process = command.stdin(Stdio::null()).spawn()?;
-        match watchdog(process.id(), litter) {
+        match watchdog(process.id(), signal, litter) {
             Ok(watchdog) => Ok(Self {
                 process: Mutex::new(process),
                 watchdog: Mutex::new(watchdog),
@@ -85,15 +95,23 @@ impl Drop for Child {
 }
 
 /// In a process group of its own, so that Ctrl-C in a terminal does not reach it before its work is done.
-fn watchdog(guarded: u32, litter: Option<&Path>) -> io::Result<process::Child> {
+fn watchdog(guarded: u32, signal: &str, litter: Option<&Path>) -> io::Result<process::Child> {
+    const SCRIPT: &str = r#"
+        read -r _
+        kill -s "$2" "$1"
+        left=20
+        while [ "$2" != KILL ] && [ $left -gt 0 ] && kill -0 "$1" 2>/dev/null; do
+            sleep 0.1
+            left=$((left - 1))
+        done
+        kill -s KILL "$1" 2>/dev/null
+        [ -z "$3" ] || rm -rf "$3"
+    "#;
     let mut command = Command::new("sh");
-    command.args([
-        "-c",
-        r#"read -r _; kill -9 "$1"; [ -z "$2" ] || rm -rf "$2""#,
-        "watchdog",
-    ]);
+    command.args(["-c", SCRIPT, "watchdog"]);
     command
         .arg(guarded.to_string())
+        .arg(signal)
         .arg(litter.unwrap_or_else(|| Path::new("")));
     command
         .stdin(Stdio::piped())

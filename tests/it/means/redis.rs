@@ -35,7 +35,7 @@ struct Tls {
 }
 
 /// A throw-away directory.
-struct Dir(PathBuf);
+pub(super) struct Dir(pub(super) PathBuf);
 
 impl RedisServer {
     /// A server with nothing in it, no persistence and no password.
@@ -302,7 +302,7 @@ impl Tls {
 }
 
 impl Dir {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let name = format!(
             "portcullis-test-{}-{:016x}",
             std::process::id(),
@@ -323,7 +323,7 @@ impl Drop for Dir {
 
 /// Below the range from which the system hands out ports by itself: the port stays free while a server is down and
 /// `restart` can have it again.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 20_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
