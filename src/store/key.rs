@@ -17,7 +17,7 @@ use crate::{
 pub(crate) type Key = String;
 
 /// What follows the prefix in the name of a key, up to the next colon.
-const ROOMS: [&str; 5] = ["session", "csrf", "devices", "cutoff", "refresh"];
+const ROOMS: [&str; 6] = ["session", "csrf", "devices", "cutoff", "refresh", "active"];
 
 fn is_room(room: &str) -> bool {
     ROOMS.contains(&room.split(':').next().unwrap_or_default())
