@@ -31,7 +31,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::{
     Credentials, Key, LONGEST_DELAY_MS, Transfer, Write,
-    tokens::{self, Tokens},
+    tokens::{self, Caller, Tokens},
 };
 
 #[tokio::main]
@@ -58,6 +58,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/transfer", post(transfer))
         .layer(shared::csrf(&keys, address)?);
 
+    // For both: whoever sends an access token and no cookie needs no further proof, browsers do.
+    let devices = Router::new()
+        .route("/devices", get(devices))
+        .route("/devices/{id}", delete(revoke_device))
+        .layer(shared::csrf(&keys, address)?)
+        .layer(tokens.not_revoked.clone())
+        .layer(tokens.verify_if_any.clone());
+
     let app = Router::new()
         .route("/", get(page))
         .route("/login", post(login))
@@ -67,10 +75,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/counter", get(counter))
         .route("/set", post(set))
         .route("/get", get(read))
-        .route("/devices", get(devices))
-        .route("/devices/{id}", delete(revoke_device))
         .route("/devices/logout-others", post(logout_others))
         .merge(guarded)
+        .merge(devices)
         // Around the routes added so far.
         .layer(sessions)
         .route("/token", post(token))
@@ -144,21 +151,28 @@ async fn transfer(user: User, Json(transfer): Json<Transfer>) -> Json<Value> {
 }
 
 /// Browsers and programs alike.
-async fn devices(State(tokens): State<Tokens>, user: User) -> Result<Json<Value>, Rejection> {
-    Ok(Json(tokens.devices(&user).await?))
+async fn devices(
+    State(tokens): State<Tokens>,
+    token: Option<VerifiedToken>,
+    session: Session,
+) -> Result<Json<Value>, Rejection> {
+    let caller = Caller::new(token.as_ref(), &session).await?;
+    Ok(Json(tokens.devices(&caller).await?))
 }
 
 async fn revoke_device(
     State(tokens): State<Tokens>,
-    user: User,
+    token: Option<VerifiedToken>,
     session: Session,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Rejection> {
-    if id == user.sid() {
+    let caller = Caller::new(token.as_ref(), &session).await?;
+    // Also removes the cookie.
+    if token.is_none() && caller.is_on(&id) {
         session.destroy().await?;
         return Ok(StatusCode::NO_CONTENT);
     }
-    Ok(match tokens.revoke(&user, &id).await? {
+    Ok(match tokens.revoke(&caller, &id).await? {
         true => StatusCode::NO_CONTENT,
         false => StatusCode::NOT_FOUND,
     })

@@ -32,7 +32,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::{
     Credentials, Key, LONGEST_DELAY_MS, Transfer, Write,
-    tokens::{self, Tokens},
+    tokens::{self, Caller, Tokens},
 };
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
@@ -53,10 +53,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pages = service_fn(move |request| pages(request, for_pages.clone()));
     let pages = sessions.clone().layer(pages);
     // A real service puts the CSRF layer around everything that changes something; here, the lines for curl stay short.
+    let csrf = shared::csrf(&keys, address)?;
     let guarded = ServiceBuilder::new()
-        .layer(sessions)
-        .layer(shared::csrf(&keys, address)?)
+        .layer(sessions.clone())
+        .layer(csrf.clone())
         .service(service_fn(guarded));
+    // For both: whoever sends an access token and no cookie needs no further proof, browsers do.
+    let for_devices = tokens.clone();
+    let devices = ServiceBuilder::new()
+        .layer(sessions)
+        .layer(tokens.verify_if_any.clone())
+        .layer(tokens.not_revoked.clone())
+        .layer(csrf)
+        .service(service_fn(move |request| {
+            devices(request, for_devices.clone())
+        }));
     // For programs: an access token in every request, and no cookies.
     let api = ServiceBuilder::new()
         .layer(tokens.verify.clone())
@@ -64,10 +75,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .service(service_fn(move |request| api(request, tokens.clone())));
     let app = service_fn(move |request: Request<Incoming>| {
         let (pages, guarded, api) = (pages.clone(), guarded.clone(), api.clone());
+        let devices = devices.clone();
         async move {
             match request.uri().path() {
                 "/csrf" | "/transfer" => guarded.oneshot(request).await,
                 path if path.starts_with("/api/") => api.oneshot(request).await,
+                "/devices/logout-others" => pages.oneshot(request).await,
+                path if path.starts_with("/devices") => devices.oneshot(request).await,
                 _ => pages.oneshot(request).await,
             }
         }
@@ -128,6 +142,12 @@ async fn guarded(request: Request<Incoming>) -> Result<Reply, Infallible> {
     Ok(answer.unwrap_or_else(|fault| fault.answer(head)))
 }
 
+async fn devices(request: Request<Incoming>, tokens: Tokens) -> Result<Reply, Infallible> {
+    let (head, _) = request.into_parts();
+    let answer = device(&head, &tokens).await;
+    Ok(answer.unwrap_or_else(|fault| fault.answer(head)))
+}
+
 async fn api(request: Request<Incoming>, tokens: Tokens) -> Result<Reply, Infallible> {
     let (head, _) = request.into_parts();
     let answer = program(&head, &tokens).await;
@@ -155,13 +175,9 @@ async fn page(head: &request::Parts, body: Incoming, tokens: &Tokens) -> Result<
             session.destroy().await?;
             Ok(home_or(&head.headers, no_content()))
         }
-        (&Method::GET, "/devices") => Ok(json(&tokens.devices(&user(session).await?).await?)),
         (&Method::POST, "/devices/logout-others") => {
             let ended = session.revoke_others().await?;
             Ok(home_or(&head.headers, json(&json!({ "ended": ended }))))
-        }
-        (&Method::DELETE, path) if path.starts_with("/devices/") => {
-            revoke_device(session, tokens, &path["/devices/".len()..]).await
         }
         (&Method::POST, "/token") => {
             let credentials: Credentials = read_body(head, body).await?;
@@ -231,16 +247,28 @@ async fn program(head: &request::Parts, tokens: &Tokens) -> Result<Reply, Fault>
     }
 }
 
-async fn revoke_device(session: &Session, tokens: &Tokens, id: &str) -> Result<Reply, Fault> {
-    let user = user(session).await?;
-    if id == user.sid() {
-        session.destroy().await?;
-        return Ok(no_content());
+/// Browsers and programs alike.
+async fn device(head: &request::Parts, tokens: &Tokens) -> Result<Reply, Fault> {
+    let session = head.extensions.get::<Session>();
+    let session = session.expect("SessionLayer is around this service");
+    let token = head.extensions.get::<VerifiedToken>();
+    let caller = Caller::new(token, session).await?;
+    match (&head.method, head.uri.path().strip_prefix("/devices")) {
+        (&Method::GET, Some("")) => Ok(json(&tokens.devices(&caller).await?)),
+        (&Method::DELETE, Some(path)) => {
+            let id = path.trim_start_matches('/');
+            // Also removes the cookie.
+            if token.is_none() && caller.is_on(id) {
+                session.destroy().await?;
+                return Ok(no_content());
+            }
+            Ok(match tokens.revoke(&caller, id).await? {
+                true => no_content(),
+                false => status(StatusCode::NOT_FOUND, "not found\n"),
+            })
+        }
+        _ => Ok(status(StatusCode::NOT_FOUND, "not found\n")),
     }
-    Ok(match tokens.revoke(&user, id).await? {
-        true => no_content(),
-        false => status(StatusCode::NOT_FOUND, "not found\n"),
-    })
 }
 
 /// Whoever is signed in. `?` on an error of the session is 503: that the store cannot say is no logout.

@@ -1,13 +1,17 @@
 //! JWTs, scopes and revocation in front of a gRPC service: `cargo run --example tonic`, then the lines that it prints.
 //!
-//! The service is gRPC's own health service, so nothing has to be generated. On the same port `POST /logout` revokes the
-//! token that it is called with, over plain HTTP: one stack guards both.
+//! The service is gRPC's own health service, so nothing has to be generated. Beside it, `Auth` (`auth/auth.proto`) hands
+//! out pairs of tokens and the next pair, lists devices and ends them. On the same port `POST /logout` revokes the token
+//! that it is called with, over plain HTTP: one stack guards all of them.
 //!
 //! | variable | default |
 //! |---|---|
 //! | `BIND` | `127.0.0.1:50051` |
 //! | `REDIS_URL` | none: revocations in the memory of the process |
-//! | `PORTCULLIS_SECRET` | none: tokens are signed with a new Ed25519 key, for this process alone |
+//! | `PORTCULLIS_SECRET` | none: tokens are signed with new keys, for this process alone |
+
+#[path = "auth/mod.rs"]
+mod auth;
 
 use std::{
     env,
@@ -17,9 +21,10 @@ use std::{
     time::Duration,
 };
 
+use auth::Auth;
 use axum::{extract::State, http::StatusCode, routing::post};
 use portcullis::{
-    Clock, ConfigError, Rejection, Store,
+    Clock, ConfigError, KeyRing, Rejection, Store,
     blacklist::{Blacklist, BlacklistLayer},
     frameworks::tonic::RequestExt,
     jwt::{
@@ -65,17 +70,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Only the health service wants the scope; around it the layer keeps the service's name, and so its place.
     let checks = HealthServer::new(Checks::new());
     let checks = RequireScopeLayer::new(SCOPE)?.layer(checks);
+    let auth = Auth::new(&store, &keys()?, &issuer, SCOPE)?;
     let routes = Routes::new(checks)
         .into_axum_router()
-        .route("/logout", post(logout).with_state(Blacklist::new(&store)));
+        .route("/logout", post(logout).with_state(Blacklist::new(&store)))
+        .merge(auth.guarded())
+        .layer(BlacklistLayer::new(&store)) // is the token revoked?
+        .layer(verify) // the last is the outermost: whose token is it?
+        // Clients send their token with every call; to this service they may send one that is no longer good.
+        .merge(auth.open());
 
     let bind = env::var("BIND");
     let listener = TcpListener::bind(bind.as_deref().unwrap_or("127.0.0.1:50051")).await?;
     announce(listener.local_addr()?, &Tokens::mint(&issuer)?);
     Server::builder()
         .accept_http1(true) // for curl and `/logout`; gRPC needs no more than HTTP/2
-        .layer(verify) // the first is the outermost: whose token is it?
-        .layer(BlacklistLayer::new(&store)) // and is it revoked?
         .add_routes(routes.into())
         .serve_with_incoming_shutdown(TcpIncoming::from(listener), asked_to_end())
         .await?;
@@ -134,6 +143,14 @@ fn key() -> Result<SigningKey, ConfigError> {
             eprintln!("PORTCULLIS_SECRET is not set: a random key signs the tokens");
             SigningKey::generate(JwtAlgorithm::EdDsa)
         }
+    }
+}
+
+/// Signs the refresh tokens. Instances with the same secret take each other's.
+fn keys() -> Result<KeyRing, ConfigError> {
+    match env::var_os("PORTCULLIS_SECRET") {
+        Some(_) => KeyRing::from_env("PORTCULLIS_SECRET"),
+        None => KeyRing::insecure_development(),
     }
 }
 
@@ -218,6 +235,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 health = health_pb2_grpc.HealthStub(grpc.insecure_channel("{address}"))
 print(health.Check(health_pb2.HealthCheckRequest(), metadata=[("authorization", "Bearer " + sys.argv[1])]))
 END
+
+# A pair of tokens for a password, the next pair, and the devices of the user. Start it in the directory of the sources.
+auth() {{ method=$1; shift; grpcurl -plaintext -proto examples/auth/auth.proto "$@" {address} portcullis.example.Auth/$method; }}
+token() {{ sed -nE "s/.*\"$1\": \"([^\"]*)\".*/\1/p" pair; }}
+auth Login -d '{{"username":"alice","password":"wonderland"}}' > pair
+auth Refresh -d "{{\"refresh_token\":\"$(token refreshToken)\"}}" > pair
+auth ListDevices -H "authorization: Bearer $(token accessToken)"
+auth LogoutOthers -H "authorization: Bearer $(token accessToken)"
 
 # Logs out: from now on the token is refused, by every instance on the same Redis. Either line will do, the second one
 # needs REDIS_URL.

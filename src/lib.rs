@@ -79,6 +79,7 @@
 //! | `jwt` | yes | [`jwt`]: verification of access tokens |
 //! | `blacklist` | yes | [`blacklist`]: tokens that stop working at once |
 //! | `refresh` | yes | [`refresh`]: rotation of refresh tokens; [`endpoint`]: ready-made token endpoints |
+//! | `registry` | | [`registry`]: a database as the truth about who is signed in, the store as its cache |
 //! | `axum` | | [`frameworks::axum`]: extractors |
 //! | `tonic` | | refusals with tonic's body type |
 //! | `tls` | | `rediss://` addresses, by rustls |
@@ -110,6 +111,7 @@
         feature = "csrf",
         feature = "blacklist",
         feature = "refresh",
+        feature = "registry",
         feature = "axum",
         feature = "tonic"
     )),
@@ -131,12 +133,15 @@ pub mod near;
 pub mod peer;
 #[cfg(feature = "refresh")]
 pub mod refresh;
+#[cfg(feature = "registry")]
+pub mod registry;
 #[cfg(feature = "session")]
 pub mod session;
 pub mod store;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
+mod breaker;
 mod clock;
 #[cfg(any(feature = "session", feature = "refresh"))]
 mod cookie;

@@ -1,4 +1,4 @@
-//! What this node remembers for a while: a bounded map from a fixed-size key to a moment.
+//! What this node remembers for a while: a bounded map from a fixed-size key to a moment, or to what else is small.
 //!
 //! Bounded by two generations of equal size per shard, the older one dropped when the newer is full. It may forget
 //! early and never remembers wrongly: use it only where forgetting costs a question and nothing else.
@@ -11,14 +11,14 @@ use std::{
 const SHARDS: usize = 16;
 const PER_GENERATION: usize = 4_096;
 
-pub(crate) struct Recent<const N: usize>([Mutex<Generations<N>>; SHARDS]);
+pub(crate) struct Recent<const N: usize, V = u64>([Mutex<Generations<N, V>>; SHARDS]);
 
-struct Generations<const N: usize> {
-    young: HashMap<[u8; N], u64>,
-    old: HashMap<[u8; N], u64>,
+struct Generations<const N: usize, V> {
+    young: HashMap<[u8; N], V>,
+    old: HashMap<[u8; N], V>,
 }
 
-impl<const N: usize> Recent<N> {
+impl<const N: usize, V: Copy> Recent<N, V> {
     pub(crate) fn new() -> Self {
         Self(std::array::from_fn(|_| {
             Mutex::new(Generations {
@@ -28,29 +28,31 @@ impl<const N: usize> Recent<N> {
         }))
     }
 
-    /// The moment last noted for `key`, if it is remembered.
-    pub(crate) fn get(&self, key: &[u8; N]) -> Option<u64> {
+    /// What was last noted for `key`, if it is remembered.
+    pub(crate) fn get(&self, key: &[u8; N]) -> Option<V> {
         let shard = self.shard(key);
         shard.young.get(key).or_else(|| shard.old.get(key)).copied()
     }
 
-    pub(crate) fn note(&self, key: [u8; N], moment: u64) {
+    pub(crate) fn note(&self, key: [u8; N], what: V) {
         let mut shard = self.shard(&key);
         if shard.young.len() >= PER_GENERATION && !shard.young.contains_key(&key) {
             shard.old = std::mem::take(&mut shard.young);
         }
-        shard.young.insert(key, moment);
+        shard.young.insert(key, what);
     }
 
+    fn shard(&self, key: &[u8; N]) -> MutexGuard<'_, Generations<N, V>> {
+        let shard = &self.0[usize::from(key[0]) % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<const N: usize> Recent<N> {
     /// Whether something was noted for `key` less than `life` before `now`; a clock that was set back counts as not.
     pub(crate) fn is_fresh(&self, key: &[u8; N], now: u64, life: u64) -> bool {
         self.get(key)
             .is_some_and(|noted| now >= noted && now - noted < life)
-    }
-
-    fn shard(&self, key: &[u8; N]) -> MutexGuard<'_, Generations<N>> {
-        let shard = &self.0[usize::from(key[0]) % SHARDS];
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -62,6 +62,13 @@ fn aged(mut entry: Entry, room: &str, by: u64) -> Entry {
         #[cfg(feature = "session")]
         Content::Text(raw) if room == "session" => Content::Text(crate::session::aged(&raw, by)),
         Content::Text(text) if room == "cutoff" => Content::Text(earlier(text, by)),
+        // An active session: 15 digits, the moment until which it is fresh, and the rest. The mark is a moment alone.
+        Content::Text(text) if room == "active" && text.len() > 15 => {
+            let fresh = earlier(text[..15].to_vec(), by);
+            let digits = format!("{:0>15}", String::from_utf8_lossy(&fresh));
+            Content::Text([digits.as_bytes(), &text[15..]].concat())
+        }
+        Content::Text(text) if room == "active" => Content::Text(earlier(text, by)),
         Content::Sorted(map) => {
             let older = map
                 .into_iter()

@@ -217,6 +217,9 @@ wait
 {curl} {url}/login -d 'username=bob&password=builder'
 {curl} {url}/devices
 {curl} -X POST {url}/devices/logout-others
+device() {{ sed -E 's/.*"id":"([^"]*)".*/\1/'; }}
+csrf=$(curl -s -b jar {url}/csrf | sed -E 's/.*"token":"([^"]*)".*/\1/')
+{curl} -X DELETE {url}/devices/$(curl -s -b jar {url}/devices | device) -H "x-csrf-token: $csrf"
 # Tokens for programs: a pair, what its access token opens, the next pair, and a logout that ends them all.
 post="curl -s -H content-type:application/json"
 $post {url}/token -d '{{"username":"alice","password":"wonderland"}}' > pair
@@ -224,6 +227,9 @@ token() {{ sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/" pair; }}
 {curl} {url}/api/me -H "authorization: Bearer $(token access_token)"
 $post {url}/token/refresh -d "{{\"refresh_token\":\"$(token refresh_token)\"}}" > pair
 {curl} {url}/api/me -H "authorization: Bearer $(token access_token)"
+# The devices of the token's user, for a program: no cookies, and so no CSRF token either.
+curl -i -w '\n' {url}/devices -H "authorization: Bearer $(token access_token)"
+curl -i -w '\n' -X DELETE {url}/devices/none-of-hers -H "authorization: Bearer $(token access_token)"
 {curl} -X POST {url}/api/logout -H "authorization: Bearer $(token access_token)"
 {curl} {url}/api/me -H "authorization: Bearer $(token access_token)"
 {curl} {url}/token/refresh {json} -d "{{\"refresh_token\":\"$(token refresh_token)\"}}"

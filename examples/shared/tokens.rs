@@ -12,7 +12,7 @@ use portcullis::{
     endpoint::{JwksEndpoint, RefreshEndpoint},
     jwt::{Issuer, JwtAlgorithm, JwtVerifyLayer, NoClaims, SigningKey, VerifiedToken},
     refresh::Rotation,
-    session::User,
+    session::{Session, User},
 };
 use serde_json::{Value, json};
 
@@ -31,6 +31,8 @@ pub struct Tokens {
     pub jwks: JwksEndpoint,
     /// Around routes that want an access token: is it good, and has nobody revoked it?
     pub verify: JwtVerifyLayer<NoClaims>,
+    /// The same around routes for browsers as well: a request may come without a token, but not with a bad one.
+    pub verify_if_any: JwtVerifyLayer<NoClaims>,
     pub not_revoked: BlacklistLayer,
 }
 
@@ -45,14 +47,18 @@ impl Tokens {
             }
         };
         let issuer = Issuer::new(key, ISSUER).audience("api").build()?;
-        let verify = JwtVerifyLayer::new(issuer.keys().verification_keys());
+        let verify = || {
+            let layer = JwtVerifyLayer::new(issuer.keys().verification_keys());
+            layer.issuer(ISSUER).audience("api")
+        };
         let rotation = Rotation::new(store, keys, &issuer)?;
         Ok(Self {
             refresh: RefreshEndpoint::new(&rotation),
             rotation,
             devices: Devices::new(store),
             jwks: JwksEndpoint::new(issuer.keys()),
-            verify: verify.issuer(ISSUER).audience("api").build()?,
+            verify: verify().build()?,
+            verify_if_any: verify().optional().build()?,
             not_revoked: BlacklistLayer::new(store),
         })
     }
@@ -91,16 +97,48 @@ impl Tokens {
     }
 
     /// Where the user is signed in.
-    pub async fn devices(&self, user: &User) -> Result<Value, Rejection> {
-        let current = Some(user.sid());
-        let devices = self.devices.list(user.tenant(), user.id(), current).await?;
+    pub async fn devices(&self, caller: &Caller) -> Result<Value, Rejection> {
+        let Caller { tenant, user, sid } = caller;
+        let devices = self.devices.list(tenant, user, sid.as_deref()).await?;
         Ok(devices.iter().map(describe).collect())
     }
 
     /// Ends one device of the user; says whether it was one.
-    pub async fn revoke(&self, user: &User, device: &str) -> Result<bool, Rejection> {
-        let devices = &self.devices;
-        Ok(devices.revoke(user.tenant(), user.id(), device).await?)
+    pub async fn revoke(&self, caller: &Caller, device: &str) -> Result<bool, Rejection> {
+        let Caller { tenant, user, .. } = caller;
+        Ok(self.devices.revoke(tenant, user, device).await?)
+    }
+}
+
+/// Whoever asks about their devices: a program by its access token, or else a browser by its session.
+pub struct Caller {
+    tenant: String,
+    user: String,
+    sid: Option<String>,
+}
+
+impl Caller {
+    /// A token that was sent counts, whoever the cookie beside it belongs to. A real service may also want a scope of it.
+    pub async fn new(token: Option<&VerifiedToken>, session: &Session) -> Result<Self, Rejection> {
+        if let Some(token) = token {
+            return Ok(Self {
+                tenant: token.tenant().unwrap_or_default().to_owned(),
+                user: of(token)?.to_owned(),
+                sid: token.sid().map(str::to_owned),
+            });
+        }
+        let user: Option<User> = session.user().await?;
+        let user = user.ok_or(RejectionKind::LoginRequired)?;
+        Ok(Self {
+            tenant: user.tenant().to_owned(),
+            user: user.id().to_owned(),
+            sid: Some(user.sid().to_owned()),
+        })
+    }
+
+    /// Whether this is the device that asks.
+    pub fn is_on(&self, device: &str) -> bool {
+        self.sid.as_deref() == Some(device)
     }
 }
 

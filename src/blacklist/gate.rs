@@ -49,12 +49,8 @@ impl Steps for BlacklistGate {
         if mark.tokens().is_empty() {
             return Step::Now(Entry::Pass(head, ()));
         }
-        if !self.0.unidentified && !mark.tokens().iter().all(ops::has_id) {
-            event_warn!(
-                event = "blacklist.unidentified",
-                "a token with neither jti nor sid was refused"
-            );
-            return Step::Now(Entry::Refuse(head, refusal()));
+        if let Some(rejection) = self.0.unfit(mark.tokens()) {
+            return Step::Now(Entry::Refuse(head, rejection));
         }
         match self.0.look(mark.tokens()) {
             Verdict::Clear => return Step::Now(Entry::Pass(head, ())),
@@ -89,6 +85,30 @@ fn refused() -> Rejection {
 }
 
 impl Config {
+    /// Refuses what could not be revoked for as long as it is good.
+    fn unfit(&self, tokens: &[VerifiedToken]) -> Option<Rejection> {
+        if !self.unidentified && !tokens.iter().all(ops::has_id) {
+            event_warn!(
+                event = "blacklist.unidentified",
+                "a token with neither jti nor sid was refused"
+            );
+            return Some(refusal());
+        }
+        let longest = self.store.longest_access_token();
+        if tokens
+            .iter()
+            .any(|token| ops::outlives_logout(token, longest))
+        {
+            event_error!(
+                event = "blacklist.outlives_logout",
+                longest_s = longest.as_secs(),
+                "a token with a sid may outlive its logout: its exp - iat is above the store's access_token_life, or it has no iat; raise access_token_life, or shorten the issuer's lifetime"
+            );
+            return Some(refusal());
+        }
+        None
+    }
+
     /// What this node can say by itself.
     fn look(&self, tokens: &[VerifiedToken]) -> Verdict {
         let Some(near) = near::of(&self.store) else {
@@ -177,14 +197,13 @@ impl Config {
 /// What this node remembers a token by: all that its revocation can depend on.
 fn name(token: &VerifiedToken) -> [u8; 16] {
     let text = |part: Option<&str>| part.unwrap_or("").to_owned();
-    let moment = token.auth_ms().or_else(|| token.iat_ms()).unwrap_or(0);
     let hash = sha256_of_parts(&[
         token.iss().as_bytes(),
         text(token.jti()).as_bytes(),
         text(token.sid()).as_bytes(),
         text(token.tenant()).as_bytes(),
         text(token.sub()).as_bytes(),
-        &moment.to_be_bytes(),
+        &ops::authenticated(token).to_be_bytes(),
     ]);
     let mut name = [0; 16];
     name.copy_from_slice(&hash[..16]);

@@ -8,7 +8,7 @@ use crate::{
     jwt::VerifiedToken,
     near::{self, List},
     refuse::{Rejection, RejectionKind},
-    store::{Store, StoreError},
+    store::{Call, Store, StoreError},
     trace::event_info,
 };
 
@@ -51,7 +51,7 @@ impl Blacklist {
         Ok(())
     }
 
-    /// Revokes all tokens of one login, by their `sid`: a logout on one device. It holds for as long as the store's
+    /// Revokes all tokens of one login at the layer's first issuer, by their `sid`: a logout on one device. It holds for as long as the store's
     /// longest credential.
     ///
     /// # Errors
@@ -61,9 +61,26 @@ impl Blacklist {
         if sid.is_empty() {
             return Err(RevokeError::NO_ID);
         }
+        self.end_session(&Name::of(sid)).await
+    }
+
+    /// As [`revoke_session`](Self::revoke_session), for a login at another issuer than the layer's first: `iss` and `sid` as
+    /// in its tokens. Issuers name their logins without asking each other, so that each has a list of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`revoke_session`](Self::revoke_session).
+    pub async fn revoke_session_of(&self, iss: &str, sid: &str) -> Result<(), RevokeError> {
+        if sid.is_empty() {
+            return Err(RevokeError::NO_ID);
+        }
+        self.end_session(&Name::of_other(iss, sid)).await
+    }
+
+    async fn end_session(&self, name: &Name<'_>) -> Result<(), RevokeError> {
         let life = millis(self.store.longest_credential());
         let until = self.store.clock().now_millis() + life + LEEWAY_MS;
-        self.note(List::Logins, &Name::of(sid), until).await?;
+        self.note(List::Logins, name, until).await?;
         event_info!(
             event = "session.revoked",
             "all tokens of a login were revoked"
@@ -71,15 +88,28 @@ impl Blacklist {
         Ok(())
     }
 
+    /// What [`revoke_session`](Self::revoke_session) tells this node, and asks the store: for whoever ends more in the
+    /// same trip.
+    #[cfg(feature = "registry")]
+    pub(crate) fn revoking(&self, sid: &str) -> (Option<near::Pledge<'_>>, Call) {
+        let life = millis(self.store.longest_credential()) + LEEWAY_MS;
+        let until = self.store.clock().now_millis() + life;
+        let name = Name::of(sid);
+        let pledge = near::of(&self.store)
+            .map(|near| near.revoke(List::Logins, name.as_str().as_bytes(), life));
+        let key = ops::key(self.store.namespace(), List::Logins, &name);
+        (pledge, ops::revocation(key, until, "revoked"))
+    }
+
     /// Whether a verified token was revoked or cut off, in one trip: the question that a
     /// [`BlacklistLayer`](super::BlacklistLayer) asks, for a token that did not come in a request. One that has neither `jti`
-    /// nor `sid` counts as revoked, since nobody could revoke it.
+    /// nor `sid` counts as revoked, since nobody could revoke it, and so does one that could outlive a logout.
     ///
     /// # Errors
     ///
     /// When the store cannot say: nobody knows then whether it is.
     pub async fn is_revoked(&self, token: &VerifiedToken) -> Result<bool, StoreError> {
-        if token.jti().is_none() && token.sid().is_none() {
+        if !ops::has_id(token) || ops::outlives_logout(token, self.store.longest_access_token()) {
             return Ok(true);
         }
         let question = ops::question(self.store.namespace(), token);

@@ -6,12 +6,21 @@
 //! 2. its `sid` is on the list: [`Blacklist::revoke_session`];
 //! 3. it was authenticated at or before a cutoff of its user, its tenant or everyone: [`Cutoffs`](crate::cutoff::Cutoffs);
 //! 4. it has neither `jti` nor `sid`, so that nobody could ever revoke it;
-//! 5. the store cannot say, and the layer's [`Outage`] policy does not let it pass.
+//! 5. it is of the first issuer, has a `sid`, and lives (`exp` - `iat`) longer than the store's
+//!    [`access_token_life`](crate::store::StoreBuilder::access_token_life), which is how long a logout denies its login;
+//! 6. the store cannot say, and the layer's [`Outage`] policy does not let it pass.
+//!
+//! This crate's own tokens say when their user authenticated (`auth_ms`), by the store's clock: a login right after a cutoff
+//! works. Of other tokens only `iat` is known, by the clock of whoever issued them, which may run ahead by the
+//! [`leeway`](crate::jwt::JwtVerifyBuilder::leeway) of the layer that verified them (default 30 s): they count as that much
+//! older. So none from before a cutoff outlives it, and users who sign in at such an issuer within that time after a
+//! cutoff of theirs are refused until they sign in again.
 //!
 //! All of it is one trip, and what else the request wants to ask the same store travels along; with a
 //! [replica](crate::near) nearby it is none. A request without a token costs nothing.
 //!
-//! An entry is the key `jwt:blacklist:<jti>` (of the first issuer; of others it is a hash of issuer and `jti`), and so
+//! An entry is the key `jwt:blacklist:<jti>`, or `jwt:blacklist-sid:<sid>` (of the first issuer; of others it is a hash of
+//! issuer and id), and so
 //! `SETEX jwt:blacklist:<jti> 60 revoked`, written by whatever else there is, is honoured. Entries last until the token
 //! would be refused anyway; what is on the list is never taken off.
 //!
@@ -61,3 +70,5 @@ mod ops;
 pub use gate::BlacklistGate;
 pub use handle::{Blacklist, RevokeError, RevokeErrorKind};
 pub use layer::{BlacklistLayer, BlacklistLayerBuilder, Outage};
+#[cfg(feature = "registry")]
+pub(crate) use ops::{Heard, Verdict, answers, look_one, question};

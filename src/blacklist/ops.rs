@@ -1,6 +1,9 @@
 //! The names of entries, and what the store is asked.
 
+use std::time::Duration;
+
 use crate::{
+    clock::millis,
     cutoff,
     jwt::VerifiedToken,
     near::{List, Scope, View},
@@ -16,7 +19,7 @@ static REVOKE: Operation =
 /// `EXISTS`, so that an entry counts whatever kind of value somebody gave it.
 static LISTED: Operation = Operation::command("blacklist.listed", "EXISTS", exists);
 /// Of one key: `MGET` answers nothing for a key of another kind, and a cutoff that cannot be read is no missing one.
-static CUTOFF: Operation = Operation::command("blacklist.cutoffs", "GET", get);
+static CUTOFF: Operation = Operation::each("blacklist.cutoffs", "GET", get);
 
 pub(super) const ALL: [&Operation; 1] = [&REVOKE];
 
@@ -31,16 +34,21 @@ pub(super) enum Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// The entry of a token: under its own `jti` for the first issuer, so that others can write it by hand; hashed
-    /// together with the issuer for the rest, so that two issuers' ids do not meet.
-    pub(super) fn of_token(token: &'a VerifiedToken, jti: &'a str) -> Self {
+    /// The entry of a `jti` or `sid` of this token: as it is for the first issuer, so that others can write it by hand;
+    /// hashed together with the issuer for the rest, so that two issuers' ids do not meet.
+    pub(super) fn of_token(token: &'a VerifiedToken, id: &'a str) -> Self {
         if token.issuer_index() > 0 {
-            return Self::hashed(&[token.iss().as_bytes(), jti.as_bytes()]);
+            return Self::of_other(token.iss(), id);
         }
-        Self::of(jti)
+        Self::of(id)
     }
 
-    /// The entry of a login.
+    /// The entry of an id of another issuer than the first.
+    pub(super) fn of_other(iss: &str, id: &str) -> Self {
+        Self::hashed(&[iss.as_bytes(), id.as_bytes()])
+    }
+
+    /// The entry of an id of the first issuer, which is this application.
     pub(super) fn of(id: &'a str) -> Self {
         // What looks like a name of our own making could be somebody's choice: it is hashed as well.
         if id.len() > LONGEST_ID || id.starts_with("h:") || id.starts_with("-sid:") {
@@ -76,10 +84,9 @@ pub(super) fn revocation(key: Key, until_ms: u64, reason: &'static str) -> Call 
 }
 
 /// The question about a token: what are the cutoffs that apply, and is it listed, if it has ids.
-pub(super) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call> {
-    let cutoffs = cutoffs(namespace, token).into_iter();
-    let ask = |key| Call::new(&CUTOFF, vec![key], Vec::new());
-    let mut calls: Vec<_> = cutoffs.map(ask).collect();
+pub(crate) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call> {
+    let mut calls = Vec::with_capacity(2);
+    calls.push(Call::new(&CUTOFF, cutoffs(namespace, token), Vec::new()));
     // A question without keys is an error to the server.
     if has_id(token) {
         let listed = names(token).map(|(list, name)| key(namespace, list, &name));
@@ -89,18 +96,12 @@ pub(super) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call
 }
 
 /// How many replies belong to the [`question`] about this token.
-pub(super) fn answers(token: &VerifiedToken) -> usize {
-    cutoffs_of(token) + usize::from(has_id(token))
-}
-
-/// How many [`cutoffs`] there are.
-fn cutoffs_of(token: &VerifiedToken) -> usize {
-    let has_tenant = token.tenant().is_some_and(|tenant| !tenant.is_empty());
-    1 + usize::from(token.sub().is_some()) + usize::from(has_tenant)
+pub(crate) fn answers(token: &VerifiedToken) -> usize {
+    1 + usize::from(has_id(token))
 }
 
 /// Whether there is anything that this token could be listed by.
-pub(super) fn has_id(token: &VerifiedToken) -> bool {
+pub(crate) fn has_id(token: &VerifiedToken) -> bool {
     token.jti().is_some() || token.sid().is_some()
 }
 
@@ -109,7 +110,9 @@ fn names(token: &VerifiedToken) -> impl Iterator<Item = (List, Name<'_>)> {
     let jti = token
         .jti()
         .map(|jti| (List::Tokens, Name::of_token(token, jti)));
-    let sid = token.sid().map(|sid| (List::Logins, Name::of(sid)));
+    let sid = token
+        .sid()
+        .map(|sid| (List::Logins, Name::of_token(token, sid)));
     jti.into_iter().chain(sid)
 }
 
@@ -140,7 +143,7 @@ fn tenant(namespace: &Namespace, token: &VerifiedToken) -> Option<Tag> {
 
 /// What this node can say about a token by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Clear,
     Ask,
     /// For good.
@@ -149,11 +152,20 @@ pub(super) enum Verdict {
 
 /// Looks the tokens of a request up in the replica; allocates nothing.
 pub(super) fn look(view: &View<'_>, namespace: &Namespace, tokens: &[VerifiedToken]) -> Verdict {
-    let verdicts = tokens.iter().map(|token| look_one(view, namespace, token));
+    let verdicts = tokens
+        .iter()
+        .map(|token| look_one(view, namespace, token, None));
     verdicts.max().unwrap_or(Verdict::Clear)
 }
 
-fn look_one(view: &View<'_>, namespace: &Namespace, token: &VerifiedToken) -> Verdict {
+/// Looks one token up. `at` is when its session was authenticated, where that is known from elsewhere.
+pub(crate) fn look_one(
+    view: &View<'_>,
+    namespace: &Namespace,
+    token: &VerifiedToken,
+    at: Option<u64>,
+) -> Verdict {
+    let authenticated = at.unwrap_or(u64::MAX).min(authenticated(token));
     if names(token).any(|(list, name)| view.lists(list, name.as_str().as_bytes())) {
         return Verdict::Dead;
     }
@@ -170,10 +182,7 @@ fn look_one(view: &View<'_>, namespace: &Namespace, token: &VerifiedToken) -> Ve
         tenant.map(Scope::Tenant),
     ];
     for cut in scopes.into_iter().flatten().map(|scope| view.cutoff(scope)) {
-        if cut
-            .moment
-            .is_some_and(|moment| authenticated(token) <= moment)
-        {
+        if cut.moment.is_some_and(|moment| authenticated <= moment) {
             return Verdict::Dead;
         }
         unsure |= cut.unsure;
@@ -183,20 +192,54 @@ fn look_one(view: &View<'_>, namespace: &Namespace, token: &VerifiedToken) -> Ve
 
 /// Whether the replies to [`question`] say that the token is dead.
 pub(super) fn is_dead(token: &VerifiedToken, replies: Replies) -> Result<bool, StoreError> {
-    let mut replies = replies.into_iter();
-    let mut largest = None;
-    for _ in 0..cutoffs_of(token) {
-        let cutoff = replies.next().ok_or_else(corrupt)??;
-        largest = largest.max(cutoff.as_number()?);
-    }
-    let listed = has_id(token) && replies.next().ok_or_else(corrupt)??.number()? > 0;
-    Ok(listed || largest.is_some_and(|cutoff| authenticated(token) <= cutoff))
+    Heard::of(token, replies).map(|heard| heard.is_dead(token, None))
 }
 
-/// When the subject authenticated. Tokens of others say only when they were issued, in seconds: what was issued in the
-/// second of a cutoff is refused. A token that says nothing was authenticated before everything.
-fn authenticated(token: &VerifiedToken) -> u64 {
-    token.auth_ms().or_else(|| token.iat_ms()).unwrap_or(0)
+/// What the replies to [`question`] say.
+#[derive(Clone, Copy)]
+pub(crate) struct Heard {
+    listed: bool,
+    /// The largest cutoff that applies.
+    cutoff: Option<u64>,
+}
+
+impl Heard {
+    pub(crate) fn of(token: &VerifiedToken, replies: Replies) -> Result<Self, StoreError> {
+        let mut replies = replies.into_iter();
+        let mut cutoff = None;
+        for moment in replies.next().ok_or_else(corrupt)??.into_list()? {
+            cutoff = cutoff.max(moment.as_number()?);
+        }
+        let listed = has_id(token) && replies.next().ok_or_else(corrupt)??.number()? > 0;
+        Ok(Self { listed, cutoff })
+    }
+
+    /// `at` is when the session was authenticated, where that is known from elsewhere.
+    pub(crate) fn is_dead(self, token: &VerifiedToken, at: Option<u64>) -> bool {
+        let authenticated = at.unwrap_or(u64::MAX).min(authenticated(token));
+        self.listed || self.cutoff.is_some_and(|cutoff| authenticated <= cutoff)
+    }
+}
+
+/// When the subject authenticated, at the earliest. Our own tokens say so by the store's clock. Others say only when they
+/// were issued, in seconds and by a clock that may run ahead by the layer's leeway: without taking that off, a token of
+/// before a cutoff would outlive it. A token that says nothing was authenticated before everything.
+pub(super) fn authenticated(token: &VerifiedToken) -> u64 {
+    let issued = || Some(token.iat_ms()?.saturating_sub(token.leeway_ms()));
+    token.auth_ms().or_else(issued).unwrap_or(0)
+}
+
+/// Whether the token may be good for longer than a logout denies its `sid`: its login could come back to life.
+///
+/// Only of the first issuer: nobody else's logins end with sessions of this store.
+pub(super) fn outlives_logout(token: &VerifiedToken, longest: Duration) -> bool {
+    if token.sid().is_none() || token.issuer_index() > 0 {
+        return false;
+    }
+    let life = |iat_ms| token.exp_ms().saturating_sub(iat_ms);
+    token
+        .iat_ms()
+        .is_none_or(|iat_ms| life(iat_ms) > millis(longest))
 }
 
 /// The Rust half of `revoke.lua`.

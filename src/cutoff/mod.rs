@@ -47,6 +47,13 @@ pub(crate) const LUA: &str = include_str!("moment.lua");
 static RAISE: Operation =
     Operation::script("cutoff.raise", &[LUA, include_str!("raise.lua")], raise);
 
+#[cfg(feature = "registry")]
+pub(crate) static AT_LEAST: Operation = Operation::script(
+    "cutoff.at_least",
+    &[LUA, include_str!("at_least.lua")],
+    at_least,
+);
+
 /// Ends everything of a user, a tenant or everyone that was authenticated before now: sessions at once on every
 /// instance, tokens within the bound of the layer that checks them.
 ///
@@ -126,11 +133,7 @@ impl Cutoffs {
 
     async fn raise(&self, scope: Scope) -> Result<u64, StoreError> {
         let namespace = self.store.namespace();
-        let key = match &scope {
-            Scope::Everyone => global_key(namespace),
-            Scope::Tenant(tag) => tenant_key(namespace, tag),
-            Scope::User(tag) => user_key(namespace, tag),
-        };
+        let key = key_of(namespace, &scope);
         let kept = self.store.longest_credential();
         let raising = near::of(&self.store).map(|near| near.raising(scope, kept));
         let call = raise_call(namespace, key, millis(kept));
@@ -155,6 +158,30 @@ pub(crate) fn named(name: &str) -> Result<(), StoreError> {
 pub(crate) fn raise_call(namespace: &Namespace, key: Key, kept: u64) -> Call {
     let keys = vec![key, latest_key(namespace), largest_key(namespace)];
     Call::new(&RAISE, keys, vec![kept.into()])
+}
+
+/// Raises the cutoff of `scope` to `moment`, which somebody else decided.
+#[cfg(feature = "registry")]
+pub(crate) fn at_least_call(store: &Store, scope: &Scope, moment: u64) -> Call {
+    let kept = millis(store.longest_credential());
+    let key = key_of(store.namespace(), scope);
+    Call::new(&AT_LEAST, vec![key], vec![moment.into(), kept.into()])
+}
+
+/// What the cutoff of this scope is.
+#[cfg(feature = "registry")]
+pub(crate) fn read_call(store: &Store, scope: &Scope) -> Call {
+    static READ: Operation = Operation::command("cutoff.read", "GET", crate::store::get);
+    let key = key_of(store.namespace(), scope);
+    Call::new(&READ, vec![key], Vec::new())
+}
+
+pub(crate) fn key_of(namespace: &Namespace, scope: &Scope) -> Key {
+    match scope {
+        Scope::Everyone => global_key(namespace),
+        Scope::Tenant(tag) => tenant_key(namespace, tag),
+        Scope::User(tag) => user_key(namespace, tag),
+    }
 }
 
 pub(crate) fn user_key(namespace: &Namespace, tag: &Tag) -> Key {
@@ -203,6 +230,20 @@ pub(crate) fn next(now: u64, old: Option<u64>, latest: Option<u64>) -> u64 {
 /// `keep_moment`
 pub(crate) fn keep(memory: &mut Memory, key: &Key, at: u64, kept: u64) -> Result<(), Fault> {
     memory.set(key, at.to_string().into_bytes(), Some(at + kept))
+}
+
+/// The Rust half of `at_least.lua`.
+#[cfg(feature = "registry")]
+fn at_least(memory: &mut Memory, _: u64, keys: &[Key], args: &[Arg]) -> Result<Value, Fault> {
+    let ([key], [moment, kept]) = (keys, args) else {
+        return Err(Fault::Corrupt);
+    };
+    let (old, new) = (read(memory, key)?, moment.int()?);
+    if old.is_none_or(|old| new > old) {
+        let until = new + kept.int()?;
+        memory.set(key, new.to_string().into_bytes(), Some(until))?;
+    }
+    Ok(Value::bytes(old.unwrap_or(0).max(new).to_string()))
 }
 
 /// A moment under a key, for the Rust halves.

@@ -142,6 +142,13 @@ impl Devices {
         Ok(was)
     }
 
+    /// What [`revoke`](Self::revoke) asks, for whoever ends more in the same trip and tells the replica itself.
+    #[cfg(feature = "registry")]
+    pub(crate) fn revoke_call(&self, tenant: &str, user: &str, sid: &str) -> Call {
+        let tag = self.store.namespace().user_tag("", tenant, user);
+        self.call(&tag, tenant, "one", sid)
+    }
+
     async fn run(
         &self,
         tenant: &str,
@@ -204,6 +211,23 @@ fn device(entry: Value, current: Option<&str>) -> Result<Device, StoreError> {
 }
 
 impl Device {
+    /// A device that is known elsewhere; `about` is what was said of it, as JSON.
+    #[cfg(feature = "registry")]
+    pub(crate) fn known(
+        sid: String,
+        [created_ms, last_used_ms]: [u64; 2],
+        is_current: bool,
+        about: &str,
+    ) -> Self {
+        Self {
+            sid,
+            created_ms,
+            last_used_ms,
+            is_current,
+            about: serde_json::from_str(about).unwrap_or_default(),
+        }
+    }
+
     /// Names the device, for [`Devices::revoke`]: the `sid` of its session and tokens. It is no secret.
     #[must_use]
     pub fn sid(&self) -> &str {

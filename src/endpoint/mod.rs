@@ -6,7 +6,7 @@
 //! | [`RefreshEndpoint`] | the next pair for a refresh token (RFC 6749 §6), in bodies or with a cookie | whoever has the token |
 //! | [`LogoutEndpoint`] | ends the login of a refresh token | whoever has the token |
 //! | [`RevocationEndpoint`] | revokes a refresh or access token (RFC 7009) | clients you authenticate |
-//! | [`IntrospectionEndpoint`] | says whether an access token is good (RFC 7662) | gateways you authenticate |
+//! | [`IntrospectionEndpoint`] | says whether a token is good (RFC 7662) | gateways you authenticate |
 //! | [`JwksEndpoint`] | the public keys (RFC 7517 §5) | everybody |
 //!
 //! 1. An endpoint is a function from the head and the body of a request to a response ([`Endpoint::handle`]); it is no

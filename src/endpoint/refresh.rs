@@ -26,7 +26,8 @@ const PLAIN_NAME: &str = "refresh";
 /// Takes a refresh token and answers with the pair that follows (RFC 6749 §6).
 ///
 /// The request is a `POST` of a form or of a JSON object with `refresh_token`, and if wanted `client_id`, `scope` (fewer
-/// than were granted), `resource` (RFC 8707) and `grant_type`, which must then be `refresh_token`. The answer is
+/// than were granted), `resource` (fewer than were granted, one or several, for the `aud` of the access token: RFC 8707)
+/// and `grant_type`, which must then be `refresh_token`. The answer is
 /// `{"access_token", "token_type": "Bearer", "expires_in", "refresh_token", "scope"}`.
 ///
 /// | | answer |

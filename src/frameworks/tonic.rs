@@ -208,4 +208,7 @@ as_rejection! {
     SessionError,
     #[cfg(feature = "blacklist")]
     crate::blacklist::RevokeError,
+    #[cfg(feature = "refresh")]
+    crate::refresh::RefreshError,
+    crate::StoreError,
 }

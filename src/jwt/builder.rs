@@ -117,7 +117,9 @@ impl<C> JwtVerifyBuilder<C> {
 
 /// Times and sizes, and what is read.
 impl<C> JwtVerifyBuilder<C> {
-    /// How far the clocks of issuer and service may differ, from 0 to 60 seconds; default 30. It lengthens every token.
+    /// How far the clocks of issuer and service may differ, from 0 to 60 seconds; default 30. It lengthens every token,
+    /// and tokens without `auth_ms` count as that much older than their `iat` where a cutoff is compared with it
+    /// ([`blacklist`](crate::blacklist)).
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.draft.leeway = leeway;
         self

@@ -25,6 +25,7 @@ pub struct Grant {
     pub(super) login_ms: Option<u64>,
     pub(super) tenant: Option<Box<str>>,
     pub(super) scope: Option<Box<str>>,
+    pub(super) audiences: Vec<Box<str>>,
     pub(super) more: Map<String, Value>,
 }
 
@@ -39,6 +40,7 @@ impl Grant {
             login_ms: None,
             tenant: None,
             scope: None,
+            audiences: Vec::new(),
             more: Map::new(),
         }
     }
@@ -55,7 +57,8 @@ impl Grant {
         self
     }
 
-    /// The session that the token belongs to: revoking it revokes the token.
+    /// The session that the token belongs to: revoking it revokes the token. Such a token may live no longer than the
+    /// store's [`access_token_life`](crate::store::StoreBuilder::access_token_life), or the blacklist refuses it.
     pub fn sid(mut self, sid: impl Into<Box<str>>) -> Self {
         self.sid = Some(sid.into());
         self
@@ -89,6 +92,14 @@ impl Grant {
         self
     }
 
+    /// A service that the token is for, instead of the issuer's audiences: whoever else receives it cannot use it elsewhere
+    /// (RFC 8707). Named several times, it is for all of them. Never take it from a client unchecked: whoever trusts the
+    /// issuer under that name accepts the token.
+    pub fn audience(mut self, aud: impl Into<Box<str>>) -> Self {
+        self.audiences.push(aud.into());
+        self
+    }
+
     /// One claim of the application's own. Names that this crate writes, or that make the token one of another kind
     /// (`cnf`, `events`, `at_hash`, `c_hash`), are refused when it is minted.
     pub fn claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
@@ -115,7 +126,8 @@ impl Grant {
         // These make something else of a token than a bearer's access token.
         const OTHER_KINDS: [&str; 4] = ["cnf", "events", "at_hash", "c_hash"];
         let ids = [&self.client_id, &self.sid, &self.tenant];
-        if self.sub.is_empty() || ids.into_iter().flatten().any(|id| id.is_empty()) {
+        let ids = ids.into_iter().flatten().chain(&self.audiences);
+        if self.sub.is_empty() || ids.into_iter().any(|id| id.is_empty()) {
             return Err(MintError::new("an id is empty"));
         }
         let taken = |name: &String| {

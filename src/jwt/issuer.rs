@@ -150,6 +150,14 @@ impl Issuer {
         Duration::from_secs(lifetime.as_secs().max(1))
     }
 
+    fn audiences_of<'a>(&'a self, grant: &'a Grant) -> &'a [Box<str>] {
+        if grant.audiences.is_empty() {
+            &self.audiences
+        } else {
+            &grant.audiences
+        }
+    }
+
     fn claims<'a>(
         &'a self,
         grant: &'a Grant,
@@ -162,7 +170,7 @@ impl Issuer {
         Body {
             iss: &self.iss,
             sub: &grant.sub,
-            aud: match &self.audiences[..] {
+            aud: match self.audiences_of(grant) {
                 [only] => Audiences::One(only),
                 all => Audiences::Many(all),
             },
@@ -211,7 +219,7 @@ enum Audiences<'a> {
 }
 
 impl IssuerBuilder {
-    /// A service that the tokens are for; at least one must be named.
+    /// A service that the tokens are for; at least one must be named. A [`Grant`] can name others.
     pub fn audience(mut self, aud: impl Into<Box<str>>) -> Self {
         self.audiences.push(aud.into());
         self

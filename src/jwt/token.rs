@@ -251,6 +251,12 @@ impl VerifiedToken {
             .saturating_add(self.0.parts.leeway_ms)
     }
 
+    /// How far its issuer's clock may be off, by the layer's word.
+    #[cfg(feature = "blacklist")]
+    pub(crate) fn leeway_ms(&self) -> u64 {
+        self.0.parts.leeway_ms
+    }
+
     /// Before when the token must not be accepted, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn nbf_ms(&self) -> Option<u64> {

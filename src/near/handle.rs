@@ -4,7 +4,14 @@ use std::{fmt, sync::Arc, sync::atomic::Ordering::SeqCst, time::Duration};
 
 use tokio::{runtime::Handle, task::AbortHandle};
 
-use super::{keeper::keep, lease::Phase, line::Wire, names::Names, replica::Replica};
+use super::{
+    held::{self, Held},
+    keeper::keep,
+    lease::Phase,
+    line::Wire,
+    names::Names,
+    replica::Replica,
+};
 use crate::{
     clock::Clock,
     error::ConfigError,
@@ -25,17 +32,15 @@ enum Inner {
     Memory,
     Replica {
         replica: Arc<Replica>,
-        task: Option<AbortHandle>,
+        held: Option<Arc<Held>>,
+        tasks: Vec<AbortHandle>,
     },
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Self::Replica {
-            task: Some(task), ..
-        } = self
-        {
-            task.abort();
+        if let Self::Replica { tasks, .. } = self {
+            tasks.iter().for_each(AbortHandle::abort);
         }
     }
 }
@@ -47,6 +52,7 @@ pub struct NearBuilder {
     store: Store,
     max_staleness: Duration,
     max_entries: usize,
+    sessions: usize,
 }
 
 /// What the replica is doing, and what it has done since it was started.
@@ -61,6 +67,8 @@ pub struct NearStatus {
     pub provisional: usize,
     /// Cutoffs known here.
     pub cutoffs: usize,
+    /// Session records held here ([`NearBuilder::sessions`]).
+    pub sessions: usize,
     /// How long ago the replica was last proved to be complete; `None` before the first time.
     pub age: Option<Duration>,
     /// How often the store had to be asked because the replica could not say.
@@ -105,6 +113,7 @@ impl Store {
             store: self.clone(),
             max_staleness: MAX_STALENESS,
             max_entries: MAX_ENTRIES,
+            sessions: 0,
         }
     }
 }
@@ -121,6 +130,17 @@ impl NearBuilder {
     /// known here is asked for; nothing is evicted.
     pub fn max_entries(mut self, max_entries: usize) -> Self {
         self.max_entries = max_entries;
+        self
+    }
+
+    /// Holds the records of up to this many sessions as well, so that reading one costs no trip either. Default 0: off.
+    ///
+    /// A second connection has every change of a held record announced. What another node changed, a logout included, is
+    /// seen here at most `max_staleness` later, where without this it is seen at once; what this node changes is seen at
+    /// once. Uses are recorded as before, so that idle timeouts hold. A record takes its own length and about 100 bytes;
+    /// one of more than 16 KiB is not held.
+    pub fn sessions(mut self, most: usize) -> Self {
+        self.sessions = most;
         self
     }
 
@@ -151,7 +171,7 @@ impl NearBuilder {
                     "needs a connection of its own, and this store was made from one of the application's: use Store::connect",
                 ));
             }
-            Upstream::Server(client) => self.replica(client.map(Wire))?,
+            Upstream::Server(client) => self.replica(client)?,
         };
         let near = Near(Arc::new(inner));
         if !self.store.set_companion(near.clone()) {
@@ -160,29 +180,36 @@ impl NearBuilder {
         Ok(near)
     }
 
-    fn replica(&self, wire: Option<Wire>) -> Result<Inner, ConfigError> {
+    fn replica(&self, client: Option<redis::Client>) -> Result<Inner, ConfigError> {
         let runtime = Handle::try_current().map_err(|error| {
             ConfigError::new("near", "must be started within a tokio runtime").caused_by(error)
         })?;
         let names = Names::new(self.store.namespace());
         let clock: Clock = self.store.clock().clone();
+        let held = (self.sessions > 0)
+            .then(|| Arc::new(Held::new(self.sessions, self.max_staleness, clock.clone())));
         let replica = Replica::new(names, self.max_staleness, self.max_entries, clock);
         let replica = Arc::new(replica);
-        let task = match wire {
-            Some(wire) => {
-                let task = runtime.spawn(keep(Arc::clone(&replica), wire));
-                Some(task.abort_handle())
+        let mut tasks = Vec::new();
+        if let Some(client) = client {
+            if let Some(held) = &held {
+                let task = runtime.spawn(held::keep(Arc::clone(held), client.clone()));
+                tasks.push(task.abort_handle());
             }
-            None => {
-                crate::trace::event_warn!(
-                    event = "near.refused",
-                    "the address of the store asks for a protocol without announcements: revocations are asked for on every request"
-                );
-                replica.lease.refused();
-                None
-            }
-        };
-        Ok(Inner::Replica { replica, task })
+            let task = runtime.spawn(keep(Arc::clone(&replica), Wire(client)));
+            tasks.push(task.abort_handle());
+        } else {
+            crate::trace::event_warn!(
+                event = "near.refused",
+                "the address of the store asks for a protocol without announcements: revocations are asked for on every request"
+            );
+            replica.lease.refused();
+        }
+        Ok(Inner::Replica {
+            replica,
+            held,
+            tasks,
+        })
     }
 }
 
@@ -219,6 +246,7 @@ impl Near {
                 entries: 0,
                 provisional: 0,
                 cutoffs: 0,
+                sessions: 0,
                 age: Some(Duration::ZERO),
                 fallbacks: 0,
                 healed: 0,
@@ -231,6 +259,7 @@ impl Near {
             entries,
             provisional,
             cutoffs: replica.cutoffs.count().0,
+            sessions: self.held().map_or(0, Held::count),
             age: replica.lease.age(),
             fallbacks: replica.counts.fallbacks.load(SeqCst),
             healed: replica.counts.healed.load(SeqCst),
@@ -248,6 +277,13 @@ impl Near {
             return Some(true);
         }
         view.is_fresh().then_some(false)
+    }
+
+    pub(super) fn held(&self) -> Option<&Held> {
+        match &*self.0 {
+            Inner::Memory => None,
+            Inner::Replica { held, .. } => held.as_deref(),
+        }
     }
 
     pub(super) fn replica(&self) -> Option<&Replica> {

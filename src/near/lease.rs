@@ -34,6 +34,8 @@ pub(super) struct Lease {
     phase: watch::Sender<Phase>,
     /// The connection that was lost last.
     lost: watch::Sender<u64>,
+    /// How often something may have been missed: a connection begun or lost, a flush.
+    era: AtomicU64,
 }
 
 /// What the replica is doing.
@@ -74,6 +76,7 @@ impl Lease {
             line: Mutex::default(),
             phase: watch::Sender::new(Phase::Away),
             lost: watch::Sender::new(0),
+            era: AtomicU64::new(0),
         }
     }
 
@@ -84,6 +87,11 @@ impl Lease {
 
     pub(super) fn is_fresh(&self) -> bool {
         self.usable.load(SeqCst) && self.age().is_some_and(|age| age <= self.max_staleness)
+    }
+
+    /// What was kept under another era may have ended unheard.
+    pub(super) fn era(&self) -> u64 {
+        self.era.load(SeqCst)
     }
 
     /// How long ago the replica was last known to be complete.
@@ -114,6 +122,7 @@ impl Lease {
             number: line.number + 1,
             ..Line::default()
         };
+        self.era.fetch_add(1, SeqCst);
         self.show(&line);
         line.number
     }
@@ -144,6 +153,7 @@ impl Lease {
 
     /// Everything went from the server, or was replaced without a word about each key.
     pub(super) fn flushed(&self, number: u64) {
+        self.era.fetch_add(1, SeqCst);
         self.change(number, |line| {
             line.flushes += 1;
             line.loaded = false;
@@ -151,6 +161,7 @@ impl Lease {
     }
 
     pub(super) fn lost(&self, number: u64) {
+        self.era.fetch_add(1, SeqCst);
         self.change(number, |line| {
             line.number += 1;
             line.announces = false;

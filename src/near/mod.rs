@@ -30,6 +30,14 @@
 //! value has come. An id without anything to fetch, because it was deleted or lies in another database of the server,
 //! counts for a minute.
 //!
+//! # Sessions as well
+//!
+//! [`NearBuilder::sessions`] holds the records of sessions too, over a second connection that tracks each record it reads
+//! (`CLIENT TRACKING ON`). It is off by default, for it weakens one promise: a logout or a change on another node is seen
+//! here within `max_staleness`, where otherwise it is seen by the next request. What this node writes it reads at once;
+//! due uses are still recorded; writes never go by what is held; whatever cannot be known here is asked for. Everything
+//! held is dropped when the connection is lost and when the server was emptied.
+//!
 //! # What it cannot do
 //!
 //! A node knows what the server it is connected to knows. While a failover is under way, two servers may answer, and the
@@ -78,6 +86,7 @@ mod bound;
 mod cutoffs;
 mod handle;
 mod heal;
+mod held;
 mod keeper;
 mod lease;
 mod line;
@@ -87,17 +96,26 @@ mod own;
 mod part_tests;
 mod replica;
 mod set;
+mod shelf;
 #[cfg(test)]
 mod tests;
 
 pub use handle::{Near, NearBuilder, NearState, NearStatus};
 
+pub(crate) use held::Held;
 pub(crate) use names::{List, Scope};
+pub(crate) use own::Pledge;
 pub(crate) use replica::{Replica, View};
+pub(crate) use shelf::HeldName;
 
 use crate::store::Store;
 
 /// The replica of a store, where it has one that is not the store itself.
 pub(crate) fn of(store: &Store) -> Option<&Replica> {
     store.companion::<Near>().and_then(Near::replica)
+}
+
+/// The session records that this node holds, where that is turned on.
+pub(crate) fn held(store: &Store) -> Option<&Held> {
+    store.companion::<Near>().and_then(Near::held)
 }

@@ -79,6 +79,12 @@ impl View<'_> {
         self.fresh
     }
 
+    /// What was found out under another era may have ended unheard: connections were lost, or the server was flushed.
+    #[cfg(feature = "registry")]
+    pub(crate) fn era(&self) -> u64 {
+        self.replica.lease.era()
+    }
+
     /// Whether the id is revoked for all this node knows: final if so.
     pub(crate) fn lists(&self, list: List, id: &[u8]) -> bool {
         self.replica.set.contains(list, id, self.now)

@@ -262,7 +262,7 @@ impl Rotation {
             event = "refresh.adopted",
             "a refresh token of another system was taken for a family"
         );
-        self.issue_narrowed(&login, request.scope).await
+        self.issue_narrowed(&login, request).await
     }
 
     /// Ends a token of another system: nobody can take it any more.

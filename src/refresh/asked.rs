@@ -26,13 +26,14 @@ impl<'a> RefreshRequest<'a> {
         self
     }
 
-    /// Fewer scopes than were granted, for this access token (RFC 6749 §6).
+    /// Fewer scopes than were granted, separated by spaces, for this access token alone (RFC 6749 §6). All by default.
     pub fn scope(mut self, scope: &'a str) -> Self {
         self.scope = scope;
         self
     }
 
-    /// One of the resources that were granted (RFC 8707).
+    /// Fewer resources than were granted, separated by spaces: the `aud` of this access token alone (RFC 8707 §2.2). All by
+    /// default.
     pub fn resource(mut self, resource: &'a str) -> Self {
         self.resource = resource;
         self
@@ -46,6 +47,10 @@ impl Rotation {
         let Some(token) = Token::parse(presented, &inner.keys) else {
             return Ok(None);
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &inner.registry {
+            return super::registered::client(active, &token).await;
+        }
         let reply = inner.store.run(ops::client(&inner.store, &token)).await?;
         Ok(ops::client_in(reply)?)
     }
@@ -87,5 +92,26 @@ impl RefreshRequest<'_> {
             return Err(RefreshErrorKind::Resource);
         }
         Ok(())
+    }
+}
+
+/// The words of a list, each once, one space between them: as they are stored, compared and said.
+pub(super) fn spaced(list: &str) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for word in list.split_ascii_whitespace() {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join(" ")
+}
+
+/// What was asked for of what was granted: all of it, if nothing was named.
+pub(super) fn narrowed(granted: &str, asked: &str) -> String {
+    let asked = spaced(asked);
+    if asked.is_empty() {
+        spaced(granted)
+    } else {
+        asked
     }
 }

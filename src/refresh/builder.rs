@@ -35,6 +35,8 @@ pub struct RotationBuilder {
     keys: KeyRing,
     issuer: Issuer,
     adoption: Option<Adoption>,
+    #[cfg(feature = "registry")]
+    registry: Option<crate::registry::ActiveSessions>,
     settings: Settings,
 }
 
@@ -46,6 +48,8 @@ impl RotationBuilder {
             keys: keys.clone(),
             issuer: issuer.clone(),
             adoption: None,
+            #[cfg(feature = "registry")]
+            registry: None,
             settings: Settings {
                 grace: GRACE,
                 idle: (14 * DAY).min(longest),
@@ -104,6 +108,17 @@ impl RotationBuilder {
         self
     }
 
+    /// Keeps families in a database instead of the store, so that a store that is emptied or away signs nobody out: a refresh
+    /// needs the database alone. A family is then the session of its `sid`, which
+    /// [`ActiveSessionLayer`](crate::registry::ActiveSessionLayer) checks; end it there, or here.
+    ///
+    /// Families that the store has from before are not taken over: their holders sign in again.
+    #[cfg(feature = "registry")]
+    pub fn registry(mut self, active: &crate::registry::ActiveSessions) -> Self {
+        self.registry = Some(active.clone());
+        self
+    }
+
     /// Checks the settings and makes the rotation.
     ///
     /// # Errors
@@ -139,7 +154,7 @@ impl RotationBuilder {
                 "must be at least 1, or nobody could sign in",
             ));
         }
-        if self.issuer.lifetime() > self.store.access_token_life() {
+        if self.issuer.lifetime() > self.store.longest_access_token() {
             return Err(ConfigError::new(
                 "access_token_life",
                 "access tokens of the issuer live longer than the store denies them after a logout: raise it, or shorten the issuer's lifetime",
@@ -155,6 +170,8 @@ impl RotationBuilder {
             store: self.store,
             issuer: self.issuer,
             adoption: self.adoption,
+            #[cfg(feature = "registry")]
+            registry: self.registry,
             settings: self.settings,
         })))
     }

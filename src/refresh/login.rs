@@ -62,7 +62,9 @@ impl RefreshLogin {
         self
     }
 
-    /// The resources the tokens are for, separated by spaces (RFC 8707).
+    /// The resources the tokens are for, separated by spaces (RFC 8707): the `aud` of their access tokens, instead of the
+    /// issuer's audiences. A refresh can narrow them and never widen them. Check what a client asks for: whoever trusts the
+    /// issuer under one of these names accepts the tokens.
     pub fn resource(mut self, resource: impl Into<String>) -> Self {
         self.resource = resource.into();
         self

@@ -6,8 +6,8 @@
 //!    after the next rotation nobody can derive it any more.
 //! 3. One script decides, by the store's clock. A token one generation old inside the grace time is a lost answer or a
 //!    parallel tab; outside of it, or older, it is reuse: the family, its session and its access tokens are dead.
-//! 4. Idle and absolute timeouts hold over rotations, and so do client, scope and resource; a refresh narrows them and
-//!    never widens them.
+//! 4. Idle and absolute timeouts hold over rotations, and so do client, scope and resource; a refresh narrows scope and
+//!    resource (the `aud`) for one access token, and never widens them.
 //! 5. What the store lost in a failover rolls forward; a key that this node does not hold yet is an outage and no reuse.
 //! 6. A cutoff of user, tenant or everyone is read in the same script: whatever races it, nothing that predates it lives
 //!    on.
@@ -41,12 +41,19 @@
 mod adopt;
 mod asked;
 mod builder;
+mod decision;
 mod error;
+mod inspect;
 mod login;
 mod ops;
+mod place;
 #[cfg(test)]
 pub(crate) mod probe;
+#[cfg(feature = "registry")]
+mod registered;
 mod rotation;
+#[cfg(feature = "registry")]
+mod row;
 mod token;
 mod twins;
 
@@ -54,5 +61,6 @@ pub use adopt::Adoption;
 pub use asked::RefreshRequest;
 pub use builder::RotationBuilder;
 pub use error::{RefreshError, RefreshErrorKind};
+pub(crate) use inspect::Inspected;
 pub use login::RefreshLogin;
 pub use rotation::{Rotation, TokenPair};

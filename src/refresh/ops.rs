@@ -25,7 +25,7 @@ static CLIENT: Operation = Operation::command("refresh.client", "HGET", twins::f
 
 pub(super) const ALL: [&Operation; 2] = [&ISSUE, &ROTATE];
 
-fn cutoffs(store: &Store, family: &Family) -> Vec<Key> {
+pub(super) fn cutoffs(store: &Store, family: &Family) -> Vec<Key> {
     let namespace = store.namespace();
     let mut keys = vec![
         cutoff::user_key(namespace, &family.tag()),
@@ -39,7 +39,7 @@ fn cutoffs(store: &Store, family: &Family) -> Vec<Key> {
     keys
 }
 
-fn family_keys(store: &Store, family: &Family) -> Vec<Key> {
+pub(super) fn family_keys(store: &Store, family: &Family) -> Vec<Key> {
     let tag = family.tag();
     let [zset, hash] = device::keys(store.namespace(), &tag);
     vec![
@@ -203,6 +203,7 @@ pub(super) struct Owner {
     pub(super) user: String,
     pub(super) client: String,
     pub(super) scope: String,
+    pub(super) resource: String,
 }
 
 pub(super) fn rotated(reply: Value) -> Result<Rotated, StoreError> {
@@ -255,7 +256,20 @@ pub(super) fn client_in(reply: Value) -> Result<Option<String>, StoreError> {
 }
 
 fn owner(words: &[String]) -> Result<Owner, StoreError> {
-    let [_, _, _, auth, ends, tenant, user, client, scope, _, login] = words else {
+    let [
+        _,
+        _,
+        _,
+        auth,
+        ends,
+        tenant,
+        user,
+        client,
+        scope,
+        resource,
+        login,
+    ] = words
+    else {
         return Err(corrupt());
     };
     Ok(Owner {
@@ -266,10 +280,11 @@ fn owner(words: &[String]) -> Result<Owner, StoreError> {
         user: user.clone(),
         client: client.clone(),
         scope: scope.clone(),
+        resource: resource.clone(),
     })
 }
 
-fn words(reply: Value) -> Result<Vec<String>, StoreError> {
+pub(super) fn words(reply: Value) -> Result<Vec<String>, StoreError> {
     let word = |value| match value {
         Value::Bytes(bytes) => String::from_utf8(bytes).map_err(|_| corrupt()),
         _ => Err(corrupt()),
@@ -277,14 +292,14 @@ fn words(reply: Value) -> Result<Vec<String>, StoreError> {
     reply.into_list()?.into_iter().map(word).collect()
 }
 
-fn number(word: Option<String>) -> Result<u64, StoreError> {
+pub(super) fn number(word: Option<String>) -> Result<u64, StoreError> {
     word.and_then(|word| word.parse().ok()).ok_or_else(corrupt)
 }
 
-fn hex(key_id: [u8; 4]) -> String {
+pub(super) fn hex(key_id: [u8; 4]) -> String {
     format!("{:08x}", u32::from_be_bytes(key_id))
 }
 
-fn unhex(text: &str) -> Option<[u8; 4]> {
+pub(super) fn unhex(text: &str) -> Option<[u8; 4]> {
     (text.len() == 8).then(|| u32::from_str_radix(text, 16).ok().map(u32::to_be_bytes))?
 }

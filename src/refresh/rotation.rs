@@ -2,8 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "registry")]
+use super::registered;
 use super::{
     Adoption, RefreshRequest,
+    asked::{narrowed, spaced},
     builder::{RotationBuilder, Settings},
     error::{RefreshError, RefreshErrorKind},
     login::RefreshLogin,
@@ -34,6 +37,9 @@ pub(super) struct Inner {
     pub(super) issuer: Issuer,
     pub(super) devices: Devices,
     pub(super) adoption: Option<Adoption>,
+    /// Where families are kept, if not in the store.
+    #[cfg(feature = "registry")]
+    pub(super) registry: Option<crate::registry::ActiveSessions>,
     pub(super) settings: Settings,
 }
 
@@ -109,13 +115,13 @@ impl Rotation {
     /// When the store cannot confirm it, the session ended meanwhile, there are too many devices, or a cutoff came after
     /// [`RefreshLogin::not_before`].
     pub async fn issue(&self, login: &RefreshLogin) -> Result<TokenPair, RefreshError> {
-        self.issue_narrowed(login, "").await
+        self.issue_narrowed(login, RefreshRequest::new()).await
     }
 
     pub(super) async fn issue_narrowed(
         &self,
         login: &RefreshLogin,
-        scope: &str,
+        request: RefreshRequest<'_>,
     ) -> Result<TokenPair, RefreshError> {
         let inner = &*self.0;
         let namespace = inner.store.namespace();
@@ -148,11 +154,7 @@ impl Rotation {
             most_devices: inner.settings.most_devices.into(),
             evict: inner.settings.evict,
         };
-        let reply = inner
-            .store
-            .run_twice(ops::issue(&inner.store, &token, key_id, &new))
-            .await?;
-        match ops::issued(reply)? {
+        match inner.start(&token, key_id, &new).await? {
             Issued::Done {
                 auth_ms,
                 ends_ms,
@@ -167,8 +169,9 @@ impl Rotation {
                     user: login.user.clone(),
                     client: login.client.clone(),
                     scope: spaced(&login.scope),
+                    resource: spaced(&login.resource),
                 };
-                inner.pair(&token, key_id, &of, scope)
+                inner.pair(&token, key_id, &of, request)
             }
             Issued::Outdated => {
                 event_warn!(
@@ -222,7 +225,7 @@ impl Rotation {
                 nonce,
                 key_id,
                 of,
-            } => inner.follow(&token, how, &nonce, key_id, &of, request.scope),
+            } => inner.follow(&token, how, &nonce, key_id, &of, request),
             refused => Err(RefreshError::new(refusal(&token, &refused))),
         }
     }
@@ -242,6 +245,12 @@ impl Rotation {
                 None => Ok(()),
             };
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &inner.registry
+            && registered::revoke(active, &token).await?.is_some()
+        {
+            return Ok(());
+        }
         let (sid, epoch) = (token.family.sid(), token.family.epoch());
         let devices = &inner.devices;
         let was = devices
@@ -257,6 +266,11 @@ impl Rotation {
     ///
     /// When the store cannot confirm it; trying again is safe.
     pub async fn revoke_all(&self, tenant: &str, user: &str) -> Result<u64, RefreshError> {
+        #[cfg(feature = "registry")]
+        if let Some(active) = &self.0.registry {
+            let ended = active.end_all(tenant, user).await;
+            return ended.map(|(_, count)| count).map_err(registered::failed);
+        }
         Ok(self.0.devices.revoke_all(tenant, user).await?)
     }
 }
@@ -279,6 +293,10 @@ impl Inner {
             resource: request.resource,
             grace_ms: millis(self.settings.grace),
         };
+        #[cfg(feature = "registry")]
+        if let Some(active) = &self.registry {
+            return registered::rotate(active, token, &successor, &nonce, key_id, &asked).await;
+        }
         let call = ops::rotate(&self.store, token, &successor, &nonce, key_id, &asked);
         let reply = self.store.run_twice(call).await?;
         Ok(ops::rotated(reply)?)
@@ -291,7 +309,7 @@ impl Inner {
         nonce: &str,
         key_id: [u8; 4],
         of: &Owner,
-        scope: &str,
+        request: RefreshRequest<'_>,
     ) -> Result<TokenPair, RefreshError> {
         let next = match how {
             How::Current => Some(token.clone()),
@@ -305,7 +323,7 @@ impl Inner {
                 "the store had lost a rotation: the family rolled forward"
             );
         }
-        self.pair(&next, key_id, of, scope)
+        self.pair(&next, key_id, of, request)
     }
 
     fn pair(
@@ -313,15 +331,10 @@ impl Inner {
         token: &Token,
         key_id: [u8; 4],
         of: &Owner,
-        narrowed: &str,
+        request: RefreshRequest<'_>,
     ) -> Result<TokenPair, RefreshError> {
         let sid = token.family.sid();
-        let narrowed = spaced(narrowed);
-        let scope = if narrowed.is_empty() {
-            &of.scope
-        } else {
-            &narrowed
-        };
+        let scope = narrowed(&of.scope, request.scope);
         let mut grant = Grant::user(&*of.user)
             .sid(&*sid)
             .auth_ms(of.auth_ms)
@@ -335,6 +348,9 @@ impl Inner {
         if !scope.is_empty() {
             grant = grant.scope(scope.as_str());
         }
+        for resource in narrowed(&of.resource, request.resource).split_ascii_whitespace() {
+            grant = grant.audience(resource);
+        }
         let access = self
             .issuer
             .mint(&grant)
@@ -346,15 +362,10 @@ impl Inner {
             access,
             refresh,
             sid,
-            scope: scope.clone(),
+            scope,
             ends_ms: of.ends_ms,
         })
     }
-}
-
-/// The words of a list, one space between them: as they are stored, compared and said.
-fn spaced(list: &str) -> String {
-    list.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn refusal(token: &Token, refused: &Rotated) -> RefreshErrorKind {

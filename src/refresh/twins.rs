@@ -1,5 +1,6 @@
 //! The Rust halves of `issue.lua` and `rotate.lua`, step by step.
 
+use super::decision::{self, Decision};
 use crate::{
     cutoff,
     device::{Index, Names, Room},
@@ -8,11 +9,11 @@ use crate::{
 
 const NO_SESSION: [u8; 43] = [b'.'; 43];
 
-fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
+pub(super) fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
     args.get(at).ok_or(Fault::Corrupt)
 }
 
-fn reply(words: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Value {
+pub(super) fn reply(words: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Value {
     Value::List(words.into_iter().map(Value::bytes).collect())
 }
 
@@ -129,20 +130,20 @@ fn meta_of(known: Option<&[u8]>, auth: u64, about: &[u8]) -> Vec<u8> {
 }
 
 /// A family as it is stored.
-struct Stored<'a> {
-    memory: &'a Memory,
-    key: &'a Key,
+pub(super) struct Stored<'a> {
+    pub(super) memory: &'a Memory,
+    pub(super) key: &'a Key,
 }
 
 impl Stored<'_> {
-    fn text(&self, name: &str) -> Result<Option<Vec<u8>>, Fault> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<Vec<u8>>, Fault> {
         Ok(self
             .memory
             .hash_get(self.key, name.as_bytes())?
             .map(<[u8]>::to_vec))
     }
 
-    fn number(&self, name: &str) -> Result<u64, Fault> {
+    pub(super) fn number(&self, name: &str) -> Result<u64, Fault> {
         let text = self.text(name)?.ok_or(Fault::Corrupt)?;
         let number = std::str::from_utf8(&text)
             .ok()
@@ -150,7 +151,39 @@ impl Stored<'_> {
         number.ok_or(Fault::Corrupt)
     }
 
-    fn is(&self, name: &str, value: &[u8]) -> Result<bool, Fault> {
+    fn decide(&self, now: u64, cutoff: Option<u64>, args: &[Arg]) -> Result<Decision, Fault> {
+        let lossy = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+        let text = |name| Ok::<_, Fault>(self.text(name)?.map(|text| lossy(&text)));
+        let asked = |at| Ok::<_, Fault>(lossy(&arg(args, at)?.bytes()));
+        let stored = decision::Stored {
+            ended: text("ended")?,
+            current: text("cur")?,
+            previous: text("prev")?,
+            nonce: text("nonce")?,
+            epoch: text("epoch")?,
+            client: text("client")?,
+            scope: text("scope")?,
+            resource: text("resource")?,
+            idle_ms: self.number("idle").ok(),
+            ends_ms: self.number("abs").ok(),
+            rotated_ms: self.number("rot").ok(),
+            generation: self.number("gen").ok(),
+            auth_ms: self.number("auth").ok(),
+        };
+        let presented = decision::Presented {
+            epoch: &asked(0)?,
+            hash: &asked(1)?,
+            generation: arg(args, 2)?.int()?,
+            nonce: &asked(4)?,
+            grace_ms: arg(args, 6)?.int()?,
+            client: &asked(7)?,
+            scope: &asked(8)?,
+            resource: &asked(9)?,
+        };
+        decision::decide(&stored, now, cutoff, &presented).ok_or(Fault::Corrupt)
+    }
+
+    pub(super) fn is(&self, name: &str, value: &[u8]) -> Result<bool, Fault> {
         Ok(self.text(name)?.as_deref() == Some(value))
     }
 
@@ -233,66 +266,23 @@ fn verdict(
         memory,
         key: family,
     };
+    let decision = stored.decide(now, cutoff::largest(memory, cutoffs)?, args)?;
+    let kid = || Ok::<_, Fault>(stored.text("kid")?.unwrap_or_default());
     let say = |word: &str| Ok(Verdict::Say(reply([word])));
-    if let Some(why) = stored.text("ended")? {
-        return Ok(Verdict::Say(reply([b"ended".to_vec(), why])));
-    }
-    if stored.text("cur")?.is_none() || !stored.is("epoch", &arg(args, 0)?.bytes())? {
-        return say("unknown");
-    }
-    let rotated = stored.number("rot")?;
-    if now >= stored.number("abs")? || now >= rotated + stored.number("idle")? {
-        return say("expired");
-    }
-    if cutoff::largest(memory, cutoffs)? >= Some(stored.number("auth")?) {
-        return Ok(Verdict::Kill(reply(["cut"])));
-    }
-    if !stored.is("client", &arg(args, 7)?.bytes())? {
-        return say("client");
-    }
-    for (name, at) in [("scope", 8), ("resource", 9)] {
-        if !within(
-            &arg(args, at)?.bytes(),
-            &stored.text(name)?.unwrap_or_default(),
-        ) {
-            return say(name);
+    match decision {
+        Decision::Ended(why) => Ok(Verdict::Say(reply(["ended".to_owned(), why]))),
+        Decision::Unknown => say("unknown"),
+        Decision::Expired => say("expired"),
+        Decision::Client => say("client"),
+        Decision::Scope => say("scope"),
+        Decision::Resource => say("resource"),
+        Decision::Cut => Ok(Verdict::Kill(reply(["cut"]))),
+        Decision::Replayed => {
+            let nonce = stored.text("nonce")?.unwrap_or_default();
+            Ok(Verdict::Say(stored.good("replayed", &nonce, &kid()?)?))
         }
+        Decision::Current => Ok(Verdict::Say(stored.good("current", b"", &kid()?)?)),
+        Decision::Rotate { rolled } => Ok(Verdict::Rotate { rolled }),
+        Decision::Reused => Ok(Verdict::Kill(stored.good("reused", b"", b"")?)),
     }
-    of_token(&stored, now.saturating_sub(rotated), args)
-}
-
-/// Which of the family's tokens this is.
-fn of_token(stored: &Stored<'_>, age: u64, args: &[Arg]) -> Result<Verdict, Fault> {
-    let (hash, generation) = (arg(args, 1)?.bytes(), arg(args, 2)?.int()?);
-    let (current, grace) = (stored.number("gen")?, arg(args, 6)?.int()?);
-    let kid = stored.text("kid")?.unwrap_or_default();
-    if generation + 1 == current && stored.is("prev", &hash)? {
-        let nonce = stored.text("nonce")?.unwrap_or_default();
-        if *nonce == *arg(args, 4)?.bytes() || age < grace {
-            return Ok(Verdict::Say(stored.good("replayed", &nonce, &kid)?));
-        }
-    }
-    let is_current = generation == current && stored.is("cur", &hash)?;
-    if is_current && current > 0 && age < grace {
-        return Ok(Verdict::Say(stored.good("current", b"", &kid)?));
-    }
-    if is_current || generation > current {
-        return Ok(Verdict::Rotate {
-            rolled: generation > current,
-        });
-    }
-    Ok(Verdict::Kill(stored.good("reused", b"", b"")?))
-}
-
-/// Whether every word asked for is among those granted.
-fn within(asked: &[u8], granted: &[u8]) -> bool {
-    let words = |text: &[u8]| -> Vec<Vec<u8>> {
-        let parts = text.split(u8::is_ascii_whitespace);
-        parts
-            .filter(|word| !word.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect()
-    };
-    let granted = words(granted);
-    words(asked).iter().all(|word| granted.contains(word))
 }

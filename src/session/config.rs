@@ -65,11 +65,16 @@ impl Config {
         if remember { self.remembered } else { self.life }
     }
 
-    /// The cheapest question that still records the use when that is due.
-    pub(super) fn load_calls(&self, id: &SessionId, now: u64) -> Vec<Call> {
+    /// Whether a use may have to be recorded, for all this node knows.
+    pub(super) fn is_use_due(&self, id: &SessionId, now: u64) -> bool {
         let never_due = self.life.idle.is_none() && self.remembered.idle.is_none();
-        if !never_due && !self.memo.is_fresh(&id.random(), now, self.touch_interval) {
-            return vec![self.place(id).load(self.touch_interval)];
+        !never_due && !self.memo.is_fresh(&id.random(), now, self.touch_interval)
+    }
+
+    /// The cheapest question that still records the use when that is due.
+    pub(super) fn load_call(&self, id: &SessionId, now: u64) -> Call {
+        if self.is_use_due(id, now) {
+            return self.place(id).load(self.touch_interval);
         }
         match near::of(&self.store) {
             Some(near) if ops::knows_cutoffs(&near.view(), id) => self.place(id).read_alone(),

@@ -13,7 +13,7 @@ use super::{
     error::{SessionError, SessionErrorKind},
     id::SessionId,
     login::User,
-    ops::{Changes, Ended, Loaded, gathered, loaded},
+    ops::{Changes, Ended, Loaded, loaded},
     record::Header,
     state::State,
     writing::Unsent,
@@ -203,15 +203,22 @@ impl Session {
     /// Finds out what the session holds, unless that is known.
     pub(super) async fn load(&self) -> Result<(), SessionError> {
         let config = &self.0.config;
-        let Some(question) = self.0.question() else {
+        let Some(id) = self.0.unread() else {
             return Ok(());
         };
-        let reply = gathered(config.store.trip(&question.calls).await?)?;
-        self.0.absorb(
-            &question.id,
-            loaded(reply, &question.id, near::of(&config.store))?,
-            question.asked_at,
-        );
+        let asked_at = config.store.clock().now_millis();
+        let mut answer = config.held(&id, asked_at);
+        if answer.is_none() {
+            answer = config.hold(&id, asked_at).await;
+        }
+        let answer = match answer {
+            Some(answer) => answer,
+            None => {
+                let reply = config.store.run(config.load_call(&id, asked_at)).await?;
+                loaded(reply, &id, near::of(&config.store))?
+            }
+        };
+        self.0.absorb(&id, answer, asked_at);
         Ok(())
     }
 
@@ -255,12 +262,6 @@ impl Session {
     }
 }
 
-struct Question {
-    id: SessionId,
-    calls: Vec<Call>,
-    asked_at: u64,
-}
-
 impl Inner {
     /// No caller panics while it holds the lock, and every step leaves the state whole.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -274,18 +275,11 @@ impl Inner {
         Ok(state)
     }
 
-    fn question(&self) -> Option<Question> {
+    /// The response depends on the session from now on: its id, if it has to be read.
+    fn unread(&self) -> Option<SessionId> {
         let mut state = self.state();
         state.asked = true;
-        let id = state.id.filter(|_| state.is_unread())?;
-        drop(state);
-        let asked_at = self.config.store.clock().now_millis();
-        let calls = self.config.load_calls(&id, asked_at);
-        Some(Question {
-            id,
-            calls,
-            asked_at,
-        })
+        state.id.filter(|_| state.is_unread())
     }
 
     fn absorb(&self, id: &SessionId, loaded: Loaded, asked_at: u64) {
@@ -330,7 +324,10 @@ impl Rider for Inner {
             return Vec::new();
         };
         state.rode_at = self.config.store.clock().now_millis();
-        self.config.load_calls(&id, state.rode_at)
+        if self.config.held(&id, state.rode_at).is_some() {
+            return Vec::new();
+        }
+        vec![self.config.load_call(&id, state.rode_at)]
     }
 
     /// What cannot be read here is asked again by whoever needs it, and reported to them.
@@ -339,8 +336,8 @@ impl Rider for Inner {
             let state = self.state();
             (state.id, state.rode_at)
         };
-        if let (Some(id), Ok(replies)) = (id, replies)
-            && let Ok(reply) = gathered(replies)
+        if let (Some(id), Ok(mut replies)) = (id, replies)
+            && let Some(Ok(reply)) = replies.pop()
             && let Ok(loaded) = loaded(reply, &id, near::of(&self.config.store))
         {
             self.absorb(&id, loaded, asked_at);

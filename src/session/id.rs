@@ -6,9 +6,10 @@
 
 use std::fmt;
 
+use super::record::CHECK;
 use crate::{
     keyring::MacKeys,
-    secret::{decode_exact, encode, encode_into, encoded_len, random_bytes, sha256},
+    secret::{decode_exact, encode, encode_exact, encode_into, encoded_len, random_bytes, sha256},
     store::{Key, Namespace, Tag},
 };
 
@@ -96,8 +97,25 @@ impl SessionId {
         encode(sha256(&[self.as_bytes()]))
     }
 
+    /// The same, as the end of its key.
+    pub(crate) fn hash_text(&self) -> [u8; encoded_len(32)] {
+        let mut text = [0; encoded_len(32)];
+        encode_exact(&sha256(&[self.as_bytes()]), &mut text);
+        text
+    }
+
+    /// The beginning of [`hash`](Self::hash), which a record repeats; allocates nothing.
+    pub(super) fn check(&self) -> [u8; CHECK] {
+        let mut check = [0; CHECK];
+        encode_exact(&sha256(&[self.as_bytes()])[..CHECK * 3 / 4], &mut check);
+        check
+    }
+
     pub(crate) fn key(&self, namespace: &Namespace) -> Key {
-        namespace.tagged("session", &self.tag(), &self.hash())
+        let mut hash = [0; encoded_len(32)];
+        encode_exact(&sha256(&[self.as_bytes()]), &mut hash);
+        let hash = std::str::from_utf8(&hash).expect("base64url is ASCII");
+        namespace.tagged("session", &self.tag(), hash)
     }
 
     /// The value of the cookie.

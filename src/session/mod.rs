@@ -69,6 +69,7 @@ mod csrf;
 mod error;
 mod gate;
 mod handle;
+mod held;
 mod id;
 mod layer;
 mod login;

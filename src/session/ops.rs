@@ -13,8 +13,7 @@ use crate::{
     device::{self, ENDED, Names},
     near::{Replica, Scope, View},
     store::{
-        Arg, Call, Key, Namespace, Operation, Replies, Store, StoreError, StoreErrorKind, Tag,
-        Value, get,
+        Arg, Call, Key, Namespace, Operation, Store, StoreError, StoreErrorKind, Tag, Value, get,
     },
 };
 
@@ -23,7 +22,7 @@ pub(crate) const PRELUDE: &str = include_str!("prelude.lua");
 
 /// Of one key: `MGET` answers nothing for a key of another kind, and a cutoff that cannot be read is no missing one. Four of
 /// these cost the server 1.0 µs where one `MGET` cost 0.7.
-pub(super) static READ: Operation = Operation::command("session.read", "GET", get);
+pub(super) static READ: Operation = Operation::each("session.read", "GET", get);
 pub(super) static LOAD: Operation = Operation::script(
     "session.load",
     &[cutoff::LUA, PRELUDE, device::LUA, include_str!("load.lua")],
@@ -160,32 +159,30 @@ impl<'a> Place<'a> {
     }
 
     /// User, everyone, and the tenant if there is one.
-    fn cutoffs(&self) -> Vec<Key> {
-        let mut keys = vec![self.user_cutoff(), cutoff::global_key(self.namespace)];
-        keys.extend(
-            self.id
-                .tenant()
-                .map(|tenant| cutoff::tenant_key(self.namespace, &tenant)),
-        );
-        keys
+    fn cutoffs(&self) -> impl Iterator<Item = Key> {
+        let common = [self.user_cutoff(), cutoff::global_key(self.namespace)];
+        let tenant = self.id.tenant();
+        let tenant = tenant.map(|tenant| cutoff::tenant_key(self.namespace, &tenant));
+        common.into_iter().chain(tenant)
     }
 
     /// The record alone, for when this node knows the cutoffs.
-    pub(super) fn read_alone(&self) -> Vec<Call> {
-        vec![Call::new(&READ, vec![self.key()], Vec::new())]
+    pub(super) fn read_alone(&self) -> Call {
+        Call::new(&READ, vec![self.key()], Vec::new())
     }
 
     /// A plain read, for when a recorded use is known to be fresh.
-    pub(super) fn read(&self) -> Vec<Call> {
-        let mut calls = self.read_alone();
-        let cutoffs = self.cutoffs().into_iter();
-        calls.extend(cutoffs.map(|key| Call::new(&READ, vec![key], Vec::new())));
-        calls
+    pub(super) fn read(&self) -> Call {
+        let mut keys = Vec::with_capacity(4);
+        keys.push(self.key());
+        keys.extend(self.cutoffs());
+        Call::new(&READ, keys, Vec::new())
     }
 
     /// A read that records the use if the last recorded one is at least `fresh` milliseconds ago.
     pub(super) fn load(&self, fresh: u64) -> Call {
-        let mut keys = vec![self.key()];
+        let mut keys = Vec::with_capacity(6);
+        keys.push(self.key());
         keys.extend(self.devices());
         keys.extend(self.cutoffs());
         Call::new(&LOAD, keys, vec![fresh.into()])
@@ -205,7 +202,7 @@ impl<'a> Place<'a> {
     pub(super) fn create(&self, life: &Life, changes: &Changes) -> Call {
         let mut args = vec![
             self.limit.into(),
-            self.id.hash()[..super::record::CHECK].to_owned().into(),
+            self.id.check().to_vec().into(),
             life.idle_ms().into(),
             millis(life.absolute).into(),
             life.flag().into(),
@@ -294,6 +291,8 @@ pub(super) struct Loaded {
     pub(super) ended: Option<Ended>,
     /// Milliseconds since the last recorded use, where the store was asked for it.
     pub(super) age: Option<u64>,
+    /// Whether this node held it, and nobody was asked.
+    pub(super) held: bool,
 }
 
 /// Why a session ended that the client still has a cookie of.
@@ -320,17 +319,7 @@ pub(super) fn knows_cutoffs(view: &View<'_>, id: &SessionId) -> bool {
     view.is_fresh() && scopes(id).all(|scope| !view.cutoff(scope).unsure)
 }
 
-/// The replies to the calls of one question as one: a script answers with a list, plain reads are one.
-pub(super) fn gathered(replies: Replies) -> Result<Value, StoreError> {
-    let values = replies.into_iter().collect::<Result<Vec<_>, _>>()?;
-    match <[Value; 1]>::try_from(values) {
-        Ok([list @ Value::List(_)]) => Ok(list),
-        Ok([one]) => Ok(Value::List(vec![one])),
-        Err(values) => Ok(Value::List(values)),
-    }
-}
-
-/// Reads what was [`gathered`] of [`Place::read`], [`Place::read_alone`] or [`Place::load`]: what a cutoff ended is as good as
+/// Reads the reply to [`Place::read`], [`Place::read_alone`] or [`Place::load`]: what a cutoff ended is as good as
 /// gone. What this node knows of cutoffs counts in any case: it only rises, and a store may have lost it.
 pub(super) fn loaded(
     reply: Value,
@@ -343,7 +332,7 @@ pub(super) fn loaded(
             Some(&MOVED) => (None, None),
             Some(&ENDED) if raw.ends_with(b"elsewhere") => (None, Some(Ended::Elsewhere)),
             Some(&ENDED) => (None, Some(Ended::Revoked)),
-            _ => (Some(Record::of(raw, &id.hash())?), None),
+            _ => (Some(Record::of(raw, id.check())?), None),
         },
         Some(Value::Nil) => (None, None),
         _ => return Err(StoreError::new(StoreErrorKind::Corrupt)),
@@ -371,7 +360,12 @@ pub(super) fn loaded(
     {
         (record, ended) = (None, Some(Ended::Revoked));
     }
-    Ok(Loaded { record, ended, age })
+    Ok(Loaded {
+        record,
+        ended,
+        age,
+        held: false,
+    })
 }
 
 /// What became of a write.
@@ -389,7 +383,7 @@ pub(super) enum Written {
 /// Reads the reply to a call that writes a whole record.
 pub(super) fn written(reply: Value, id: &SessionId) -> Result<Written, StoreError> {
     match reply {
-        Value::Bytes(raw) => Record::of(raw, &id.hash()).map(Written::Done),
+        Value::Bytes(raw) => Record::of(raw, id.check()).map(Written::Done),
         Value::Nil => Ok(Written::Gone),
         Value::Int(2) => Ok(Written::TooLarge),
         Value::Int(3) => Ok(Written::TooMany),

@@ -106,11 +106,11 @@ impl Record {
         })
     }
 
-    /// As [`parse`](Self::parse), for what a store answered to a question about the session of this hash.
-    pub(super) fn of(raw: Vec<u8>, hash: &str) -> Result<Self, StoreError> {
+    /// As [`parse`](Self::parse), for what a store answered to a question about the session whose hash begins so.
+    pub(super) fn of(raw: Vec<u8>, check: [u8; CHECK]) -> Result<Self, StoreError> {
         let record = Self::parse(raw)
             .ok_or_else(|| corrupt("the stored session is not of a version this crate can read"))?;
-        if hash.as_bytes().get(..CHECK) != Some(record.header.check.as_slice()) {
+        if check != record.header.check {
             return Err(corrupt("the stored session belongs to another id"));
         }
         Ok(record)
@@ -193,6 +193,11 @@ impl Record {
     }
 }
 
+/// Whether it may be a record, and is no mark of one that ended or moved.
+pub(super) fn is_record(raw: &[u8]) -> bool {
+    raw.first() == Some(&VERSION)
+}
+
 fn corrupt(why: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt).caused_by(why)
 }
@@ -262,8 +267,8 @@ mod tests {
     #[test]
     fn a_record_of_another_id_or_version_is_refused() {
         let raw = Record::render(&header(), &[]);
-        assert!(Record::of(raw.clone(), "hash-of-the-id").is_ok());
-        assert!(Record::of(raw.clone(), "another-hash").is_err());
+        assert!(Record::of(raw.clone(), *b"hash-of-").is_ok());
+        assert!(Record::of(raw.clone(), *b"another-").is_err());
         let mut newer = raw;
         newer[0] = b'2';
         assert!(Record::parse(newer).is_none());

@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) planned: Option<SessionId>,
     /// Whether this request made the session, for nobody.
     pub(super) made: bool,
+    /// Whether what is known was held by this node, and may be a little behind the store.
+    pub(super) held: bool,
 }
 
 pub(super) enum Known {
@@ -66,6 +68,7 @@ impl State {
             rode_at: 0,
             planned: None,
             made: false,
+            held: false,
         }
     }
 
@@ -103,6 +106,7 @@ impl State {
     pub(super) fn found(&mut self, id: &SessionId, loaded: Loaded) {
         if self.is_unread() && self.id.as_ref() == Some(id) {
             self.ended = loaded.ended;
+            self.held = loaded.held;
             self.known = loaded.record.map_or(Known::Missing, Known::Loaded);
         }
     }
@@ -125,6 +129,7 @@ impl State {
             max_age: header.persistent.then_some(remaining),
         });
         self.made &= header.is_anonymous();
+        self.held = false;
         self.id = Some(id);
         self.known = Known::Loaded(record);
     }
@@ -165,8 +170,9 @@ impl State {
         self.record()?.field(name)
     }
 
+    /// What is held may be behind: somebody else's newer value is overwritten, as it would be by any later change.
     pub(super) fn put(&mut self, name: &str, text: String) {
-        if self.text(name) != Some(text.as_bytes()) {
+        if self.held || self.text(name) != Some(text.as_bytes()) {
             self.changes.fields.insert(name.to_owned(), Some(text));
         }
     }
@@ -174,7 +180,7 @@ impl State {
     /// Whether there was such a field.
     pub(super) fn remove(&mut self, name: &str) -> bool {
         let was = self.text(name).is_some();
-        if was {
+        if was || self.held {
             self.changes.fields.insert(name.to_owned(), None);
         }
         was
@@ -232,6 +238,7 @@ mod tests {
             record: None,
             ended: None,
             age: None,
+            held: false,
         };
         state.found(&old, nothing);
         assert_eq!(state.cookie, Some(CookieTask::Remove));

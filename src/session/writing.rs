@@ -70,6 +70,7 @@ impl Session {
         let changes = self.0.bound(&unsent.changes);
         unsent.fits()?;
         let call = config.place(&new).login(old.as_ref(), &user, &changes);
+        let _changing = old.as_ref().map(|old| config.changes(old));
         let Some(header) = self.write(call, &new, unsent).await? else {
             return Err(SessionError::new(SessionErrorKind::Gone));
         };
@@ -99,6 +100,7 @@ impl Session {
         let config = &self.0.config;
         unsent.fits()?;
         let call = config.place(&old).renew(&new, &unsent.changes);
+        let _changing = config.changes(&old);
         match self.write(call, &new, unsent).await? {
             None if was_there => Err(SessionError::new(SessionErrorKind::Gone)),
             _ => Ok(()),
@@ -145,6 +147,7 @@ impl Session {
         };
         if let Some(id) = id {
             let config = &self.0.config;
+            let _changing = config.changes(&id);
             config.store.run(config.place(&id).destroy()).await?;
             event_info!(event = "session.logout", "a session was ended");
             self.0.state().destroyed();
@@ -195,6 +198,7 @@ impl Session {
         unsent.fits()?;
         let config = &self.0.config;
         let asked_at = config.store.clock().now_millis();
+        let _changing = config.changes(id);
         let reply = config
             .store
             .run(config.place(id).save(&unsent.changes))

@@ -75,7 +75,8 @@ impl StoreBuilder {
     }
 
     /// The longest life of access tokens that name a login (`sid`). Default 1 hour. A logout denies the login's tokens for
-    /// this long and a minute; zero, for services without such tokens, saves the key that this costs.
+    /// this long and two minutes, and [`BlacklistLayer`](crate::blacklist::BlacklistLayer) refuses the first issuer's tokens that
+    /// live longer; zero, for services without such tokens, saves the key that this costs.
     pub fn access_token_life(mut self, life: Duration) -> Self {
         self.access_token_life = life;
         self

@@ -18,7 +18,8 @@ pub struct StoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// There is no connection to the server, or it broke while the question was under way.
+    /// There is no connection to the server, it broke while the question was under way, or thousands of calls wait for it
+    /// already.
     ///
     /// Whether a write was carried out is not known.
     Unavailable,

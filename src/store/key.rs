@@ -109,6 +109,16 @@ impl Namespace {
         ]))
     }
 
+    /// The tag that stands for a `sid` in keys.
+    #[cfg(feature = "registry")]
+    pub(crate) fn sid_tag(&self, sid: &str) -> Tag {
+        Tag::from_hash(&sha256_of_parts(&[
+            b"sid",
+            self.prefix.as_bytes(),
+            sid.as_bytes(),
+        ]))
+    }
+
     /// The tag that stands for a tenant in keys and session ids.
     pub(crate) fn tenant_tag(&self, tenant: &str) -> Tag {
         Tag::from_hash(&sha256_of_parts(&[

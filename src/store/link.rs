@@ -27,26 +27,26 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     StoreError, StoreErrorKind,
+    attempts::{Attempts, LONGEST_PAUSE, Turn},
+    gather::Gatherer,
     operation::{Call, Operation},
-    redis::{Replies, error_of, is_demoted, send},
+    redis::{Failed, Replies, is_demoted, send},
 };
 
 /// Calls in a row that ran into their deadline before the connection is given up.
 const TIMEOUTS_UNTIL_LOST: u32 = 3;
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// A connection that breaks sooner than this counts as a failed attempt.
 const SHORT_LIFE: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
 pub(super) struct Link(Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     clients: Clients,
     /// How long one attempt to connect may take, handshake and scripts included.
-    attempt: Duration,
-    state: Mutex<State>,
-    changed: watch::Sender<()>,
+    pub(super) attempt: Duration,
+    pub(super) state: Mutex<State>,
+    pub(super) changed: watch::Sender<()>,
     operations: Mutex<Vec<&'static Operation>>,
     generation: AtomicU64,
 }
@@ -56,18 +56,16 @@ struct Clients {
     resp2: Client,
 }
 
-enum State {
+pub(super) enum State {
     /// Nobody has asked yet.
     Idle,
     Up(Arc<Connection>),
-    /// A task is connecting; `last` is why its previous attempt failed.
-    Trying {
-        last: Option<StoreError>,
-    },
+    /// A task is connecting.
+    Trying(Turn),
 }
 
-struct Connection {
-    driver: MultiplexedConnection,
+pub(super) struct Connection {
+    gatherer: Gatherer,
     generation: u64,
     since: Instant,
     timeouts: AtomicU32,
@@ -119,6 +117,14 @@ impl Link {
         self.0.clients.resp3.clone()
     }
 
+    /// Names the connection of now, if there is one.
+    pub(super) fn number(&self) -> Option<u64> {
+        match &*lock(&self.0.state) {
+            State::Up(connection) => Some(connection.generation),
+            _ => None,
+        }
+    }
+
     /// Sends the calls in one trip. A trip of reads alone is sent once more when the connection broke under it.
     pub(super) async fn run(&self, calls: &[Call]) -> Result<Replies, StoreError> {
         match self.try_run(calls).await {
@@ -134,7 +140,7 @@ impl Link {
 
     async fn try_run(&self, calls: &[Call]) -> Result<Replies, StoreError> {
         let connection = self.connection().await?;
-        let outcome = send(&mut connection.driver.clone(), calls, |operation| {
+        let outcome = send(&mut &connection.gatherer, calls, |operation| {
             connection.has_loaded(operation)
         })
         .await;
@@ -150,9 +156,11 @@ impl Link {
                 }
                 Ok(replies)
             }
-            Err(error) => {
-                self.0.lost(connection.generation);
-                Err(error_of(&error))
+            Err(failed) => {
+                if matches!(failed, Failed::Broken(_)) {
+                    self.0.lost(connection.generation);
+                }
+                Err(failed.into())
             }
         }
     }
@@ -182,24 +190,33 @@ impl Link {
         let mut changed = self.0.changed.subscribe();
         let mut started = false;
         loop {
-            let start = match &mut *lock(&self.0.state) {
+            let (start, patience) = match &mut *lock(&self.0.state) {
                 State::Up(connection) => return Ok(Arc::clone(connection)),
-                State::Trying { last: Some(error) } => return Err(error.clone()),
-                State::Trying { last: None } => false,
+                State::Trying(turn) => match (turn.patience(self.0.attempt), &turn.last) {
+                    // Before its failure: of a task that nobody drives there will be no news.
+                    (Duration::ZERO, _) => {
+                        *turn = self.0.turn(turn.last.take());
+                        (Some(turn.number), self.0.attempt)
+                    }
+                    (_, Some(error)) => return Err(error.clone()),
+                    (patience, None) => (None, patience),
+                },
                 // The task that was started has ended with its runtime, as this call is about to.
                 State::Idle if started => return Err(StoreError::new(StoreErrorKind::Unavailable)),
                 idle @ State::Idle => {
-                    *idle = State::Trying { last: None };
-                    true
+                    let turn = self.0.turn(None);
+                    let number = turn.number;
+                    *idle = State::Trying(turn);
+                    (Some(number), self.0.attempt)
                 }
             };
-            if start {
+            if let Some(turn) = start {
                 // Not under the lock: a runtime that shuts down drops the task at once, and its end takes the lock.
-                Inner::spawn_attempts(&self.0, Duration::ZERO);
+                Inner::spawn_attempts(&self.0, turn, Duration::ZERO);
                 started = true;
             }
             // The sender lives in `self`.
-            let _ = changed.changed().await;
+            let _ = tokio::time::timeout(patience, changed.changed()).await;
         }
     }
 }
@@ -216,12 +233,15 @@ impl Inner {
         }
         let short_lived = connection.since.elapsed() < SHORT_LIFE;
         let last = short_lived.then(|| StoreError::new(StoreErrorKind::Unavailable));
-        *state = State::Trying { last };
+        let turn = self.turn(last);
+        let number = turn.number;
+        *state = State::Trying(turn);
         drop(state);
         crate::trace::event_warn!(event = "store.lost", "the connection to the store is lost");
         self.changed.send_replace(());
         Self::spawn_attempts(
             self,
+            number,
             if short_lived {
                 LONGEST_PAUSE
             } else {
@@ -230,11 +250,13 @@ impl Inner {
         );
     }
 
-    fn spawn_attempts(this: &Arc<Self>, pause: Duration) {
-        let attempts = Attempts {
-            link: Arc::downgrade(this),
-            finished: false,
-        };
+    /// A turn of connecting that begins now.
+    fn turn(&self, last: Option<StoreError>) -> Turn {
+        Turn::new(self.generation.fetch_add(1, Ordering::Relaxed), last)
+    }
+
+    fn spawn_attempts(this: &Arc<Self>, turn: u64, pause: Duration) {
+        let attempts = Attempts::new(Arc::downgrade(this), turn);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(attempts.run(pause))),
             // Dropping it sets the state back to idle, so that the next caller tries.
@@ -242,7 +264,7 @@ impl Inner {
         }
     }
 
-    async fn open(self: &Arc<Self>) -> Result<Connection, RedisError> {
+    pub(super) async fn open(self: &Arc<Self>) -> Result<Connection, RedisError> {
         let generation = self.generation.fetch_add(1, Ordering::Relaxed);
         let driver = match &self.clients.resp3 {
             Some(client) => match client
@@ -258,15 +280,14 @@ impl Inner {
             },
             None => self.open_resp2().await?,
         };
-        let connection = Connection {
-            driver,
+        let loaded = self.load_scripts(driver.clone()).await?;
+        Ok(Connection {
+            gatherer: Gatherer::new(driver),
             generation,
             since: Instant::now(),
             timeouts: AtomicU32::new(0),
-            loaded: Mutex::new(Vec::new()),
-        };
-        self.load_scripts(&connection).await?;
-        Ok(connection)
+            loaded: Mutex::new(loaded),
+        })
     }
 
     async fn open_resp2(&self) -> Result<MultiplexedConnection, RedisError> {
@@ -298,7 +319,11 @@ impl Inner {
         )
     }
 
-    async fn load_scripts(&self, connection: &Connection) -> Result<(), RedisError> {
+    /// The names of the operations that the server now holds the scripts of.
+    async fn load_scripts(
+        &self,
+        mut driver: MultiplexedConnection,
+    ) -> Result<Vec<&'static str>, RedisError> {
         let scripts: Vec<_> = lock(&self.operations)
             .iter()
             .filter_map(|operation| {
@@ -308,15 +333,13 @@ impl Inner {
             })
             .collect();
         if scripts.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut pipeline = redis::Pipeline::with_capacity(scripts.len());
         for (_, script) in &scripts {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(&script.text);
         }
-        let replies = connection
-            .driver
-            .clone()
+        let replies = driver
             .send_packed_commands(&pipeline, 0, scripts.len())
             .await?;
         // A server that refuses `SCRIPT LOAD` may still run `EVAL`; if not, the call itself reports it.
@@ -324,63 +347,11 @@ impl Inner {
             .iter()
             .zip(replies)
             .filter(|(_, r)| !matches!(r, redis::Value::ServerError(_)));
-        lock(&connection.loaded).extend(loaded.map(|((name, _), _)| *name));
-        Ok(())
+        Ok(loaded.map(|((name, _), _)| *name).collect())
     }
-}
-
-/// The task that connects, one attempt after the other, until it succeeds or nobody holds the link any more.
-struct Attempts {
-    link: Weak<Inner>,
-    finished: bool,
-}
-
-impl Attempts {
-    async fn run(mut self, first_pause: Duration) {
-        let mut pause = first_pause;
-        loop {
-            tokio::time::sleep(jittered(pause)).await;
-            let Some(link) = self.link.upgrade() else {
-                return;
-            };
-            let outcome = tokio::time::timeout(link.attempt, link.open()).await;
-            let error = match outcome {
-                Ok(Ok(connection)) => {
-                    *lock(&link.state) = State::Up(Arc::new(connection));
-                    self.finished = true;
-                    link.changed.send_replace(());
-                    return;
-                }
-                Ok(Err(error)) => error_of(&error),
-                Err(_) => StoreError::new(StoreErrorKind::Unavailable)
-                    .caused_by("connecting took too long"),
-            };
-            *lock(&link.state) = State::Trying { last: Some(error) };
-            link.changed.send_replace(());
-            pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        }
-    }
-}
-
-impl Drop for Attempts {
-    /// The runtime that ran the task is gone: the next caller starts another.
-    fn drop(&mut self) {
-        if let Some(link) = self.link.upgrade()
-            && !self.finished
-        {
-            *lock(&link.state) = State::Idle;
-            link.changed.send_replace(());
-        }
-    }
-}
-
-/// Between three and five quarters of `pause`, so that nodes do not knock in step.
-fn jittered(pause: Duration) -> Duration {
-    let random = crate::secret::random_bytes::<1>().map_or(128, |[byte]| byte);
-    pause * (192 + u32::from(random) / 2) / 256
 }
 
 /// Nothing panics while one of these locks is held, and what they guard is whole at every step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

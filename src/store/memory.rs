@@ -338,10 +338,13 @@ impl Memory {
     }
 }
 
-/// The twin of `GET`. One key a call: to `MGET` a key of another kind looks as if it were missing.
+/// The twin of `GET` of each key. To `MGET` a key of another kind would look as if it were missing.
 pub(crate) fn get(memory: &mut Memory, _: u64, keys: &[Key], _: &[Arg]) -> Result<Value, Fault> {
-    let key = keys.first().ok_or(Fault::Corrupt)?;
-    Ok(memory.get(key)?.map_or(Value::Nil, Value::bytes))
+    let one = |key: &Key| Ok(memory.get(key)?.map_or(Value::Nil, Value::bytes));
+    keys.iter()
+        .map(one)
+        .collect::<Result<_, _>>()
+        .map(Value::List)
 }
 
 /// The twin of `EXISTS`.

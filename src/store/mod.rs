@@ -18,10 +18,12 @@
 //! # Ok(()) }
 //! ```
 
+mod attempts;
 mod builder;
 mod check;
 mod error;
 mod external;
+mod gather;
 #[cfg(any(test, feature = "test-util"))]
 mod inspect;
 mod key;
@@ -59,7 +61,8 @@ use crate::clock::Clock;
 /// One cheap-to-clone handle on the store that all layers share.
 ///
 /// Make one per process and hand clones to the layers: they then use one connection, over which the commands of
-/// concurrent requests travel together.
+/// concurrent requests travel together: under load they are gathered into few writes. At most 4096 calls wait for that;
+/// more are refused at once as [`StoreErrorKind::Unavailable`], and nothing of them is sent.
 #[derive(Clone)]
 pub struct Store(Arc<Shared>);
 
@@ -161,9 +164,16 @@ impl Store {
         self.0.longest_credential
     }
 
+    /// The longest life of an access token that names a login.
+    #[cfg(feature = "blacklist")]
+    pub(crate) fn longest_access_token(&self) -> Duration {
+        self.0.access_token_life
+    }
+
     /// How long a login's access tokens are denied after it ended, leeway included; zero if there are none.
     pub(crate) fn access_token_life(&self) -> Duration {
-        const LEEWAY: Duration = Duration::from_secs(61);
+        // An issuer's clock may be the longest leeway ahead of the store's, and a verifier's as much behind the issuer's.
+        const LEEWAY: Duration = Duration::from_secs(121);
         match self.0.access_token_life {
             Duration::ZERO => Duration::ZERO,
             life => life + LEEWAY,
@@ -185,6 +195,16 @@ impl Store {
             Backend::Link(link) => Upstream::Server(link.announcing_client()),
             Backend::External(_) => Upstream::Foreign,
             Backend::Memory(_) => Upstream::Memory,
+        }
+    }
+
+    /// Names the connection of now; another number says that the server may be another, or hold less. `None` without a
+    /// connection. One that somebody else keeps up always looks the same.
+    #[cfg(feature = "registry")]
+    pub(crate) fn connection(&self) -> Option<u64> {
+        match &self.0.backend {
+            Backend::Link(link) => link.number(),
+            Backend::External(_) | Backend::Memory(_) => Some(0),
         }
     }
 

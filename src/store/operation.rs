@@ -26,6 +26,8 @@ enum Form {
     },
     /// A plain command that takes the keys and then the arguments.
     Command(&'static str),
+    /// A plain command that takes one key, sent for each of them; the reply is the list of replies.
+    Each(&'static str),
 }
 
 pub(crate) struct Script {
@@ -54,6 +56,15 @@ impl Operation {
         }
     }
 
+    /// A command of one key, asked about each of the call's keys. An error about one of them is the reply.
+    pub(crate) const fn each(name: &'static str, command: &'static str, twin: Twin) -> Self {
+        Self {
+            name,
+            form: Form::Each(command),
+            twin,
+        }
+    }
+
     /// The same operation with something in front of its script.
     #[cfg(test)]
     pub(crate) fn with_prelude(&'static self, prelude: &'static str) -> Self {
@@ -63,6 +74,7 @@ impl Operation {
                 whole: OnceLock::new(),
             },
             Form::Command(name) => Form::Command(name),
+            Form::Each(name) => Form::Each(name),
         };
         Self { form, ..*self }
     }
@@ -85,14 +97,18 @@ impl Operation {
                 let sha = super::redis::script_sha(&text);
                 Script { text, sha }
             })),
-            Form::Command(_) => None,
+            Form::Command(_) | Form::Each(_) => None,
         }
+    }
+
+    pub(crate) fn is_each(&self) -> bool {
+        matches!(self.form, Form::Each(_))
     }
 
     pub(crate) fn as_command(&self) -> Option<&'static str> {
         match self.form {
             Form::Script { .. } => None,
-            Form::Command(name) => Some(name),
+            Form::Command(name) | Form::Each(name) => Some(name),
         }
     }
 

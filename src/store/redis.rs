@@ -18,6 +18,9 @@ pub(crate) fn script_sha(text: &str) -> String {
     redis::Script::new(text).get_hash().to_owned()
 }
 
+/// The digits of the largest number.
+const LONGEST_INT: usize = 20;
+
 /// Whether scripts are named by their hash or sent whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Style {
@@ -25,16 +28,45 @@ enum Style {
     Text,
 }
 
+/// Hands over the commands of a call: one, or one for each key.
+fn commands(call: &Call, style: Style, mut take: impl FnMut(Cmd)) {
+    if !call.operation.is_each() {
+        return take(command(call, style));
+    }
+    let name = call.operation.as_command().unwrap_or_default();
+    for key in &call.keys {
+        let mut cmd = Cmd::with_capacity(2, name.len() + key.len());
+        cmd.arg(name).arg(key.as_str());
+        take(cmd);
+    }
+}
+
 fn command(call: &Call, style: Style) -> Cmd {
-    let mut cmd = match (call.operation.as_script(), style) {
-        (None, _) => redis::cmd(
-            call.operation
-                .as_command()
-                .expect("an operation is a script or a command"),
-        ),
-        (Some(script), Style::Hash) => scripted("EVALSHA", &script.sha, call.keys.len()),
-        (Some(script), Style::Text) => scripted("EVAL", &script.text, call.keys.len()),
+    // One buffer, of the right size from the start.
+    let keys = call.keys.iter().map(String::len);
+    let args = call.args.iter().map(|arg| match arg {
+        Arg::Int(_) => LONGEST_INT,
+        Arg::Static(text) => text.len(),
+        Arg::Bytes(bytes) => bytes.len(),
+    });
+    let script = call.operation.as_script().map(|script| match style {
+        Style::Hash => ("EVALSHA", &script.sha),
+        Style::Text => ("EVAL", &script.text),
+    });
+    let (name, text) = match script {
+        Some((name, text)) => (name, Some(text)),
+        None => {
+            let name = call.operation.as_command();
+            (name.expect("an operation is a script or a command"), None)
+        }
     };
+    let head = name.len() + text.map_or(0, |text| text.len() + LONGEST_INT);
+    let parts = 3 + call.keys.len() + call.args.len();
+    let mut cmd = Cmd::with_capacity(parts, head + keys.chain(args).sum::<usize>());
+    cmd.arg(name);
+    if let Some(text) = text {
+        cmd.arg(text).arg(call.keys.len());
+    }
     for key in &call.keys {
         cmd.arg(key.as_str());
     }
@@ -48,41 +80,82 @@ fn command(call: &Call, style: Style) -> Cmd {
     cmd
 }
 
-fn scripted(name: &str, script: &str, keys: usize) -> Cmd {
-    let mut cmd = redis::cmd(name);
-    cmd.arg(script).arg(keys);
-    cmd
+/// Why an exchange gave no replies.
+pub(super) enum Failed {
+    /// The connection is of no use any more.
+    Broken(RedisError),
+    /// Nothing was sent: too many callers wait already.
+    Crowded,
+}
+
+impl From<RedisError> for Failed {
+    fn from(error: RedisError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl From<Failed> for StoreError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Broken(error) => error_of(&error),
+            Failed::Crowded => {
+                Self::new(StoreErrorKind::Unavailable).caused_by("too many calls wait already")
+            }
+        }
+    }
+}
+
+/// Something that commands can be sent over.
+pub(super) trait Exchange {
+    /// Sends the commands in one write; as many replies as commands, an error of the server among them.
+    fn exchange(
+        &mut self,
+        commands: Vec<Cmd>,
+    ) -> impl Future<Output = Result<Vec<redis::Value>, Failed>> + Send;
+}
+
+impl<C: ConnectionLike + Send + ?Sized> Exchange for C {
+    async fn exchange(&mut self, commands: Vec<Cmd>) -> Result<Vec<redis::Value>, Failed> {
+        let count = commands.len();
+        if let [command] = commands.as_slice() {
+            let reply = self.req_packed_command(command).await;
+            return Ok(vec![reply.or_else(server_error)?]);
+        }
+        let mut pipeline = Pipeline::with_capacity(count);
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        let replies = self.req_packed_commands(&pipeline, 0, count).await?;
+        // Fewer replies than commands would hand one caller another's answer.
+        if replies.len() == count {
+            Ok(replies)
+        } else {
+            Err(miscounted().into())
+        }
+    }
 }
 
 /// Sends the calls in one trip. The outer error is the connection's, the inner ones are the server's word on one call.
 pub(super) async fn send(
-    connection: &mut (impl ConnectionLike + ?Sized),
+    connection: &mut (impl Exchange + ?Sized),
     calls: &[Call],
     is_loaded: impl Fn(&Operation) -> bool,
-) -> Result<Replies, RedisError> {
-    let styles: Vec<_> = calls
-        .iter()
-        .map(|call| {
-            if is_loaded(call.operation) {
-                Style::Hash
-            } else {
-                Style::Text
-            }
-        })
-        .collect();
-    let raw = exchange(connection, calls.iter().zip(styles.iter().copied())).await?;
-    let missing: Vec<usize> = (0..raw.len()).filter(|i| is_noscript(&raw[*i])).collect();
-    let mut replies: Replies = raw
-        .into_iter()
-        .zip(calls)
-        .map(|(reply, call)| value(reply, call))
-        .collect();
+) -> Result<Replies, Failed> {
+    let style = |call: &Call| {
+        if is_loaded(call.operation) {
+            Style::Hash
+        } else {
+            Style::Text
+        }
+    };
+    let mut all = Vec::with_capacity(calls.len());
+    for call in calls {
+        commands(call, style(call), |command| all.push(command));
+    }
+    let (mut replies, missing) = replies_of(calls, connection.exchange(all).await?);
     if !missing.is_empty() {
-        let again = exchange(
-            connection,
-            missing.iter().map(|i| (&calls[*i], Style::Text)),
-        )
-        .await?;
+        let commands = missing.iter().map(|i| command(&calls[*i], Style::Text));
+        let again = connection.exchange(commands.collect()).await?;
         for (index, reply) in missing.into_iter().zip(again) {
             replies[index] = value(reply, &calls[index]);
         }
@@ -90,35 +163,34 @@ pub(super) async fn send(
     Ok(replies)
 }
 
-async fn exchange<'a>(
-    connection: &mut (impl ConnectionLike + ?Sized),
-    mut calls: impl ExactSizeIterator<Item = (&'a Call, Style)>,
-) -> Result<Vec<redis::Value>, RedisError> {
-    let count = calls.len();
-    if count == 1 {
-        let Some((call, style)) = calls.next() else {
-            return Ok(Vec::new());
-        };
-        let reply = connection.req_packed_command(&command(call, style)).await;
-        return match reply {
-            Ok(reply) => Ok(vec![reply]),
-            Err(error) => server_error(error).map(|error| vec![error]),
-        };
+/// The replies dealt to their calls, and which of these have to be sent once more with their script.
+fn replies_of(calls: &[Call], raw: Vec<redis::Value>) -> (Replies, Vec<usize>) {
+    let mut raw = raw.into_iter();
+    let (mut replies, mut missing) = (Vec::with_capacity(calls.len()), Vec::new());
+    for (index, call) in calls.iter().enumerate() {
+        if call.operation.is_each() {
+            let mut list = Ok(Vec::with_capacity(call.keys.len()));
+            // All of them are taken, also behind an error.
+            for reply in raw.by_ref().take(call.keys.len()) {
+                match (value(reply, call), &mut list) {
+                    (Ok(value), Ok(values)) => values.push(value),
+                    (Err(error), Ok(_)) => list = Err(error),
+                    (_, Err(_)) => {}
+                }
+            }
+            replies.push(list.map(Value::List));
+        } else if let Some(reply) = raw.next() {
+            if is_noscript(&reply) {
+                missing.push(index);
+            }
+            replies.push(value(reply, call));
+        }
     }
-    let mut pipeline = Pipeline::with_capacity(count);
-    for (call, style) in calls {
-        pipeline.add_command(command(call, style));
-    }
-    let replies = connection.req_packed_commands(&pipeline, 0, count).await?;
-    // Fewer replies than commands would hand one caller another's answer.
-    if replies.len() == count {
-        Ok(replies)
-    } else {
-        Err(RedisError::from((
-            ErrorKind::UnexpectedReturnType,
-            "wrong number of replies",
-        )))
-    }
+    (replies, missing)
+}
+
+pub(super) fn miscounted() -> RedisError {
+    RedisError::from((ErrorKind::UnexpectedReturnType, "wrong number of replies"))
 }
 
 /// Some connection types turn an error reply into an `Err`; it is still an answer, not a fault of the connection.

@@ -19,15 +19,24 @@ pub(crate) trait Rider: Send + Sync {
     fn deliver(&self, replies: Result<Replies, StoreError>);
 }
 
-/// The riders waiting in one request.
+/// The riders waiting in one request. Nearly always there is one, which needs no list.
 #[derive(Clone, Default)]
-pub(crate) struct Rides(Vec<(Store, Arc<dyn Rider>)>);
+pub(crate) struct Rides {
+    first: Option<Waiting>,
+    more: Vec<Waiting>,
+}
+
+type Waiting = (Store, Arc<dyn Rider>);
 
 impl Rides {
     /// Leaves a rider for whoever asks the same store first.
     pub(crate) fn leave(extensions: &mut Extensions, store: &Store, rider: Arc<dyn Rider>) {
         let rides = extensions.get_or_insert_default::<Self>();
-        rides.0.push((store.clone(), rider));
+        let waiting = (store.clone(), rider);
+        match &rides.first {
+            None => rides.first = Some(waiting),
+            Some(_) => rides.more.push(waiting),
+        }
     }
 
     /// Takes the riders that wait for this store.
@@ -35,13 +44,11 @@ impl Rides {
         let Some(rides) = extensions.get_mut::<Self>() else {
             return Vec::new();
         };
-        let waiting = std::mem::take(&mut rides.0).into_iter();
-        let (taken, left) = waiting.partition(|(of, _)| of.is_same(store));
-        rides.0 = left;
-        taken
-            .into_iter()
-            .map(|(_, rider): (Store, _)| rider)
-            .collect()
+        let waiting = rides.first.take().into_iter();
+        let waiting = waiting.chain(std::mem::take(&mut rides.more));
+        let (taken, left): (Vec<_>, _) = waiting.partition(|(of, _)| of.is_same(store));
+        rides.more = left;
+        taken.into_iter().map(|(_, rider)| rider).collect()
     }
 }
 
@@ -53,6 +60,9 @@ impl Store {
         riders: Vec<Arc<dyn Rider>>,
     ) -> Result<Replies, StoreError> {
         let own = calls.len();
+        if riders.is_empty() {
+            return self.trip(&calls).await;
+        }
         let mut all = calls;
         let mut shares = Vec::with_capacity(riders.len());
         for rider in riders {

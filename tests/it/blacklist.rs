@@ -18,6 +18,7 @@ use portcullis::{
         VerifiedToken,
     },
     session::{Login, Session, SessionLayer, User},
+    testing::age_everything,
 };
 use tower::ServiceExt;
 
@@ -357,15 +358,8 @@ async fn a_token_without_an_id_is_refused_by_default() {
     assert_eq!(error.kind(), RevokeErrorKind::NoId);
 }
 
-/// The budget: no token 0, forged 0, strict 1; with a session that the handler asks for, still 1.
-///
-/// Fails if: riders are not taken along, or the two questions of a token are two trips.
-#[tokio::test]
-async fn a_check_is_one_trip_and_the_session_rides_along() {
-    let server = RedisServer::start().await;
-    let proxy = Proxy::start(server.port());
-    let store = Store::connect(&proxy.url()).await.unwrap();
-    let clock = Clock::system();
+/// A login, and a page that asks for token and session.
+fn both_app(store: &Store, clock: &Clock) -> App {
     let router = Router::new()
         .route(
             "/login",
@@ -378,10 +372,22 @@ async fn a_check_is_one_trip_and_the_session_rides_along() {
                 user.map(|user| user.id().to_owned()).unwrap_or_default()
             }),
         )
-        .layer(BlacklistLayer::new(&store))
-        .layer(verify(&clock))
-        .layer(SessionLayer::new(&store, &keys()));
-    let app = App::of(router);
+        .layer(BlacklistLayer::new(store))
+        .layer(verify(clock))
+        .layer(SessionLayer::new(store, &keys()));
+    App::of(router)
+}
+
+/// The budget: no token 0, forged 0, strict 1; with a session that the handler asks for, still 1.
+///
+/// Fails if: riders are not taken along, or the two questions of a token are two trips.
+#[tokio::test]
+async fn a_check_is_one_trip_and_the_session_rides_along() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.port());
+    let store = Store::connect(&proxy.url()).await.unwrap();
+    let clock = Clock::system();
+    let app = both_app(&store, &clock);
     let login = app
         .call(Request::post("/login").body(Body::empty()).unwrap())
         .await;
@@ -419,6 +425,48 @@ async fn a_check_is_one_trip_and_the_session_rides_along() {
     // A session that was ended elsewhere is not found by riding either.
     Cutoffs::new(&store).user("", "alice").await.unwrap();
     assert_eq!(send(Some(&cookie), None).await.1, "");
+}
+
+/// On a node that has not seen the session: blacklist, session, and the use that is due to be recorded.
+///
+/// Fails if: a load that records a use does not ride, or the use is recorded in a trip of its own or not at all.
+#[tokio::test]
+async fn a_due_touch_rides_along_with_a_strict_check_and_a_read() {
+    let server = RedisServer::start().await;
+    let clock = Clock::system();
+    let store = Store::connect(&server.url()).await.unwrap();
+    let request = Request::post("/login").body(Body::empty()).unwrap();
+    let login = both_app(&store, &clock).call(request).await;
+    let cookie = login.set_cookies()[0].split(';').next().unwrap().to_owned();
+    age_everything(&store, Duration::from_secs(600))
+        .await
+        .unwrap();
+    let token = issuer(&clock)
+        .mint(&Grant::user("alice").sid(login.text.clone()))
+        .unwrap();
+    let bearer = format!("Bearer {}", token.token());
+    let proxy = Proxy::start(server.port());
+    let elsewhere = Store::connect(&proxy.url()).await.unwrap();
+    let app = both_app(&elsewhere, &clock);
+    // The first is due, the second is not.
+    for load in ["EVAL", "GET"] {
+        let request = Request::get("/both")
+            .header(header::COOKIE, &cookie)
+            .header(header::AUTHORIZATION, &bearer);
+        let (turns, answer) = proxy
+            .turns_of(app.call(request.body(Body::empty()).unwrap()))
+            .await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.text[..], turns),
+            (200, "alice", 1)
+        );
+        let names: Vec<_> = proxy.log().iter().map(|command| command.name()).collect();
+        // Two cutoffs and the list of the token; the session's script, or its record and two cutoffs.
+        let of_the_session = if load == "EVAL" { 1 } else { 3 };
+        assert_eq!(names.len(), 3 + of_the_session, "{names:?}");
+        let scripts = names.iter().filter(|name| name.starts_with("EVAL")).count();
+        assert_eq!(scripts, usize::from(load == "EVAL"), "{names:?}");
+    }
 }
 
 /// While Redis is away: closed refuses with 503, stale passes what was clear a moment ago, open passes all but what is

@@ -97,7 +97,7 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// Files that import nothing of the crate but one another.
 const LEAVES: &[&str] = &[
-    "keyring", "cookie", "clock", "secret", "error", "trace", "metrics", "recent",
+    "keyring", "cookie", "clock", "secret", "error", "trace", "metrics", "recent", "breaker",
 ];
 
 /// Names the crate as a user of it would: items at its root, and what is in its public rooms.
@@ -110,6 +110,7 @@ const PUBLIC_ROOMS: &[&str] = &[
     "cutoff",
     "store",
     "refresh",
+    "registry",
     "endpoint",
 ];
 

@@ -45,7 +45,7 @@ async fn a_trip_whose_scripts_are_gone_is_carried_out_once() {
         let cutoff = cutoff::user_key(namespace, &namespace.user_tag("", "", &user));
         let raise = || cutoff::raise_call(namespace, cutoff.clone(), KEPT);
         let (one, two) = (set("1"), set("2"));
-        let read = || place.read().remove(0);
+        let read = || place.read_alone();
         let calls: Vec<Call> = vec![
             read(),
             raise(),
@@ -69,7 +69,10 @@ async fn a_trip_whose_scripts_are_gone_is_carried_out_once() {
             "in their order"
         );
         let record = |reply: &Value| match reply {
-            Value::Bytes(raw) => Record::of(raw.clone(), &id.hash()).unwrap(),
+            Value::List(parts) => match parts.as_slice() {
+                [Value::Bytes(raw)] => Record::of(raw.clone(), id.check()).unwrap(),
+                other => panic!("a record: {other:?}"),
+            },
             other => panic!("a record: {other:?}"),
         };
         assert_eq!(record(&replies[0]).header.rev, 1);

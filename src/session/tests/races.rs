@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::{
     super::{
         id::SessionId,
-        ops::{ALL, Changes, Place, Written, gathered, loaded, written},
+        ops::{ALL, Changes, Place, Written, loaded, written},
         record::Record,
     },
     KEPT, life, new_user,
@@ -77,8 +77,8 @@ impl Nodes {
     }
 
     async fn load(&self, id: &SessionId) -> Option<Record> {
-        let replies = self.store().trip(&self.place(id).read()).await.unwrap();
-        loaded(gathered(replies).unwrap(), id, None).unwrap().record
+        let reply = self.store().run(self.place(id).read()).await.unwrap();
+        loaded(reply, id, None).unwrap().record
     }
 }
 

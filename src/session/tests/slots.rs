@@ -57,7 +57,7 @@ fn calls(namespace: &Namespace, id: &SessionId, old: Option<&SessionId>) -> Vec<
         raise(cutoff::tenant_key(namespace, &namespace.tenant_tag("acme"))),
         raise(cutoff::global_key(namespace)),
     ];
-    calls.extend(place.read());
+    calls.push(place.read());
     calls
 }
 

@@ -96,7 +96,7 @@ impl Steps {
             }
             40..56 => place.save(&changes),
             56..70 => place.load(*self.random.pick(&[0, 1, 1_000, 60_000])),
-            70..78 => self.random.pick(&place.read()).clone(),
+            70..78 => place.read(),
             78..83 => place.destroy(),
             83..86 => self.raise(),
             86..89 => cutoff::start_call(&store),

@@ -3,7 +3,7 @@
 use super::{
     super::{
         id::SessionId,
-        ops::{Changes, NewUser, Place, Written, gathered, loaded, written},
+        ops::{Changes, NewUser, Place, Written, loaded, written},
         record::Record,
     },
     LIMIT, life, new_user,
@@ -77,8 +77,8 @@ async fn a_session_whose_cutoff_cannot_be_read_is_unknown() {
         for key in keys {
             for content in foreign() {
                 put(&store, key.clone(), content.clone()).await;
-                for calls in [place.read(), vec![place.load(0)], vec![place.load(60_000)]] {
-                    let reply = gathered(store.trip(&calls).await.unwrap());
+                for call in [place.read(), place.load(0), place.load(60_000)] {
+                    let reply = store.run(call).await;
                     let found = reply.and_then(|reply| loaded(reply, &id, None));
                     let kind = found.err().map(|error| error.kind());
                     assert!(
@@ -88,7 +88,7 @@ async fn a_session_whose_cutoff_cannot_be_read_is_unknown() {
                 }
             }
             remove(&store, key).await;
-            let reply = gathered(store.trip(&place.read()).await.unwrap()).unwrap();
+            let reply = store.run(place.read()).await.unwrap();
             assert!(loaded(reply, &id, None).unwrap().record.is_some());
         }
     }
@@ -116,8 +116,8 @@ async fn a_login_replaces_a_session_that_cannot_be_read() {
             let is_mark =
                 |entry: &Entry| matches!(&entry.content, Content::Text(raw) if raw[0] == b'>');
             assert!(left.is_none_or(is_mark), "{content:?}: {left:?}");
-            let reply = store.trip(&Place::new(&store, &new, LIMIT).read()).await;
-            let found = loaded(gathered(reply.unwrap()).unwrap(), &new, None).unwrap();
+            let reply = store.run(Place::new(&store, &new, LIMIT).read()).await;
+            let found = loaded(reply.unwrap(), &new, None).unwrap();
             assert!(found.record.is_some());
         }
     }
@@ -219,11 +219,8 @@ async fn a_login_ends_the_session_that_the_old_id_moved_to() {
             let (_, record) = sign_in(&store, Some(&old), "another").await;
             assert_eq!(record.field("cart").is_some(), same);
             assert_eq!(record.header.sid == b"the same", same);
-            let replies = store
-                .trip(&Place::new(&store, &moved, LIMIT).read())
-                .await
-                .unwrap();
-            let left = loaded(gathered(replies).unwrap(), &moved, None).unwrap();
+            let reply = store.run(Place::new(&store, &moved, LIMIT).read()).await;
+            let left = loaded(reply.unwrap(), &moved, None).unwrap();
             assert!(left.record.is_none(), "the session that moved has ended");
             let [zset, _] = device::keys(store.namespace(), &bob_tag);
             let listed = store.entries().await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
@@ -73,6 +74,14 @@ impl Program {
             .await
     }
 
+    /// The `sid` of its login.
+    fn device(&self) -> String {
+        let payload = self.access.split('.').nth(1).unwrap();
+        let payload = URL_SAFE_NO_PAD.decode(payload).unwrap();
+        let claims: Value = serde_json::from_slice(&payload).unwrap();
+        claims["sid"].as_str().unwrap().to_owned()
+    }
+
     async fn me(&self, node: &Running) -> u16 {
         let answer = self.ask(node, Method::GET, "/api/me").await;
         answer.status.as_u16()
@@ -135,19 +144,14 @@ async fn programs_and_browsers_are_devices_of_one_user() {
         assert_eq!((list.len(), currents.count()), (3, 1));
         let delete = async |id: &str| {
             let url = two.url(&format!("/devices/{id}"));
-            let answer = here.request(Method::DELETE, &url, &[], Bytes::new()).await;
-            answer.status.as_u16()
+            let csrf: Value = here.get(&two.url("/csrf")).await.json();
+            let headers = [("x-csrf-token", csrf["token"].as_str().unwrap())];
+            let answer = here.request(Method::DELETE, &url, &headers, Bytes::new());
+            answer.await.status.as_u16()
         };
-        let id = |token: &str| {
-            let payload = token.split('.').nth(1).unwrap();
-            use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-            let claims: Value =
-                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
-            claims["sid"].as_str().unwrap().to_owned()
-        };
-        assert_eq!(delete(&id(&others.access)).await, 404);
+        assert_eq!(delete(&others.device()).await, 404);
         assert_eq!(others.me(two).await, 200);
-        assert_eq!(delete(&id(&program.access)).await, 204);
+        assert_eq!(delete(&program.device()).await, 204);
         assert_eq!(
             (
                 program.me(one).await,
@@ -173,5 +177,61 @@ async fn programs_and_browsers_are_devices_of_one_user() {
             ),
             (401, 401)
         );
+    }
+}
+
+/// An access token is enough to list devices and to end one, and needs no CSRF token as long as there is no cookie; it is
+/// good for its own user's devices, and for nothing when it is bad or its login has ended.
+///
+/// Fails if: the routes know sessions only, or take a bad token for none; the CSRF layer is not around them, or lets a
+/// bearer with a cookie pass; a token ends a device of another user.
+#[tokio::test]
+async fn a_program_lists_and_ends_devices_with_its_token() {
+    let Nodes { axum, hyper, .. } = &Nodes::start().await;
+    for (one, two) in [(axum, hyper), (hyper, axum)] {
+        let (program, second) = (
+            Program::login(one, "alice", "wonderland").await,
+            Program::login(two, "alice", "wonderland").await,
+        );
+        let others = Program::login(one, "bob", "builder").await;
+        let here = browser(two).await;
+        let list: Vec<Value> = program.ask(two, Method::GET, "/devices").await.json();
+        let current: Vec<_> = list.iter().filter(|d| d["current"] == true).collect();
+        assert_eq!((list.len(), current.len()), (3, 1));
+        assert_eq!(current[0]["id"], program.device());
+
+        let path = |program: &Program| format!("/devices/{}", program.device());
+        let end = async |of: &Program| program.ask(one, Method::DELETE, &path(of)).await.status;
+        assert_eq!(end(&others).await, 404);
+        assert_eq!(end(&second).await, 204);
+        assert_eq!((second.me(two).await, others.me(two).await), (401, 200));
+
+        // With a cookie beside it, it is a browser, and needs the proof of one.
+        let bearer = format!("Bearer {}", program.access);
+        let url = one.url(&path(&program));
+        let delete = async |client: &Client, headers: &[(&str, &str)]| {
+            let answer = client.request(Method::DELETE, &url, headers, Bytes::new());
+            answer.await.status.as_u16()
+        };
+        assert_eq!(delete(&here, &[("authorization", &bearer)]).await, 403);
+        assert_eq!(delete(&here, &[]).await, 403);
+        assert_eq!(delete(&Client::new(), &[]).await, 401);
+        assert_eq!(program.me(one).await, 200);
+
+        // A bad token is not ignored in favour of the session.
+        let bad = format!("Bearer {}x", program.access);
+        let headers = [("authorization", &*bad)];
+        let answer = here.get_with(&two.url("/devices"), &headers).await;
+        assert_eq!(answer.status, 401);
+        assert_eq!(here.get(&two.url("/devices")).await.status, 200);
+
+        assert_eq!(end(&program).await, 204, "itself");
+        let ended = program.ask(two, Method::GET, "/devices").await;
+        assert_eq!(
+            (ended.status.as_u16(), end(&program).await.as_u16()),
+            (401, 401)
+        );
+        let logout = here.post(&two.url("/logout-everywhere")).await;
+        assert_eq!(logout.status, 204);
     }
 }

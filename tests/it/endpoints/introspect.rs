@@ -20,7 +20,7 @@ async fn a_good_token_is_described() {
             ("token_type", json!("Bearer")),
             ("iss", json!("https://id.example")),
             ("sub", json!("alice")),
-            ("aud", json!("api")),
+            ("aud", json!(["https://a.example", "https://b.example"])),
             ("client_id", json!("web")),
             ("scope", json!("read write")),
             ("sid", json!(pair.sid())),

@@ -19,7 +19,7 @@ async fn a_verifier_elsewhere_needs_the_document_only() {
     assert_eq!(answer.header("content-type"), "application/jwk-set+json");
     let elsewhere = JwtVerifyLayer::<NoClaims>::new(KeySet::from_jwks(answer.text()).unwrap())
         .issuer("https://id.example")
-        .audience("api")
+        .audience("https://a.example")
         .build()
         .unwrap();
     let now = bench.clock.now_millis();

@@ -6,7 +6,9 @@ mod cookie;
 mod examples;
 mod fresh;
 mod introspect;
+mod introspect_refresh;
 mod jwks;
+mod readme;
 mod refresh;
 mod revoke;
 mod strip;
@@ -94,6 +96,8 @@ impl Bench {
         let layer = JwtVerifyLayer::<NoClaims>::new(keys.verification_keys())
             .issuer("https://id.example")
             .audience("api")
+            .audience("https://a.example")
+            .audience("https://b.example")
             .clock(clock.clone())
             .build()
             .unwrap();
@@ -189,6 +193,7 @@ fn app(
     let refresh = RefreshEndpoint::new(rotation);
     let cookie = RefreshEndpoint::in_cookie(rotation);
     let cookie = cookie.insecure_plain_http().build().unwrap();
+    let introspection = IntrospectionEndpoint::new(store, layer).refresh_tokens(rotation);
     let revocation = RevocationEndpoint::new(rotation, layer);
     let logins = (rotation.clone(), cookie.clone());
     // `any`, so that the endpoints' own word on methods is heard.
@@ -218,9 +223,18 @@ fn app(
             "/token/refresh/as/web",
             any(endpoint(&refresh)).layer(Extension(KnownClient::new("web"))),
         )
+        .route("/introspect", any(endpoint(&introspection)))
         .route(
-            "/introspect",
+            "/introspect/access",
             any(endpoint(&IntrospectionEndpoint::new(store, layer))),
+        )
+        .route(
+            "/introspect/as/mobile",
+            any(endpoint(&introspection)).layer(Extension(KnownClient::new("mobile"))),
+        )
+        .route(
+            "/introspect/as/web",
+            any(endpoint(&introspection)).layer(Extension(KnownClient::new("web"))),
         )
         .route("/jwks", get(endpoint(&JwksEndpoint::new(keys))))
 }

@@ -1,5 +1,6 @@
 //! gRPC from outside: the example as several processes on one Redis, with a client in Python and one in Rust.
 
+mod auth;
 mod outage;
 mod python;
 mod tonic_client;

@@ -10,7 +10,7 @@ use std::{
 
 use portcullis::jwt::Grant;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout},
@@ -33,6 +33,8 @@ pub struct Called {
     pub code: String,
     pub message: String,
     pub metadata: BTreeMap<String, String>,
+    pub trailers_only: bool,
+    pub answer: Value,
     pub ms: f64,
 }
 
@@ -62,11 +64,29 @@ impl PythonClient {
 
     /// Calls with this value of `authorization`, or without any.
     pub async fn call(&mut self, target: &str, authorization: Option<&str>) -> Called {
-        let metadata: Vec<_> = authorization
-            .map(|value| ("authorization", value))
-            .into_iter()
-            .collect();
-        let call = format!("{}\n", json!({ "target": target, "metadata": metadata }));
+        self.send(json!({ "target": target, "metadata": metadata(authorization) }))
+            .await
+    }
+
+    /// A method of the service in `examples/auth`, with this access token if there is one.
+    pub async fn auth(
+        &mut self,
+        node: &Node,
+        method: &str,
+        message: Value,
+        token: Option<&str>,
+    ) -> Called {
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let metadata = metadata(bearer.as_deref());
+        let (target, call) = (node.target(), method);
+        self.send(
+            json!({ "target": target, "metadata": metadata, "method": call, "message": message }),
+        )
+        .await
+    }
+
+    async fn send(&mut self, call: Value) -> Called {
+        let call = format!("{call}\n");
         wait::within("an answer of the Python client", async {
             self.calls
                 .write_all(call.as_bytes())
@@ -86,6 +106,11 @@ impl PythonClient {
         self.call(node.target(), Some(&format!("Bearer {token}")))
             .await
     }
+}
+
+fn metadata(authorization: Option<&str>) -> Vec<(&str, &str)> {
+    let value = authorization.map(|value| ("authorization", value));
+    value.into_iter().collect()
 }
 
 /// Made once, by the script that `tests/run` uses as well.

@@ -2,6 +2,8 @@
 
 mod chaos;
 mod scale;
+mod sessions;
+mod watcher;
 
 use std::time::{Duration, Instant};
 

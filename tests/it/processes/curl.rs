@@ -36,7 +36,7 @@ async fn run_printed_lines(example: Example) -> (Vec<String>, String) {
 
 fn check((statuses, text): &(Vec<String>, String)) {
     let expected = "200 401 200 200 200 200 200 403 200 204 200 401 303 204 200 \
-        303 200 200 200 200 204 401 400 200";
+        303 200 200 204 200 200 200 404 204 401 400 200";
     assert_eq!(statuses.join(" "), expected, "{text}");
     for part in [
         r#"{"counter":1}"#,

@@ -50,7 +50,11 @@ pub fn issuer(clock: &Clock) -> Issuer {
 fn verify(clock: &Clock) -> JwtVerifyLayer<NoClaims> {
     let key = JwtKey::secret(JwtAlgorithm::Hs256, SECRET).unwrap();
     let keys = KeySet::new([key.kid("7").unwrap()]).unwrap();
-    let layer = JwtVerifyLayer::new(keys).issuer(ISS).audience("api");
+    let layer = JwtVerifyLayer::new(keys)
+        .issuer(ISS)
+        .audience("api")
+        .audience("https://a.example")
+        .audience("https://b.example");
     layer.clock(clock.clone()).optional().build().unwrap()
 }
 

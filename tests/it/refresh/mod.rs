@@ -2,6 +2,7 @@
 //!
 //! Every test names a mutation of the code against which it fails.
 
+mod audience;
 mod crowd;
 mod dump;
 mod keys;

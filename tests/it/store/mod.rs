@@ -4,6 +4,7 @@ mod addresses;
 mod aging;
 mod check;
 mod external;
+mod gather;
 mod memory;
 mod outages;
 mod refusals;

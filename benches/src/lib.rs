@@ -1,0 +1,12 @@
+//! What the programs of this package share: the rows, the servers behind them, and the means to measure them.
+
+pub mod alloc;
+pub mod client;
+pub mod cpu;
+pub mod in_process;
+pub mod ours;
+pub mod peers;
+pub mod redis_server;
+pub mod rows;
+pub mod serve;
+pub mod stats;

@@ -1,0 +1,266 @@
+//! Near sessions: the connection that tracks what this node holds, and the lease by which it counts.
+//!
+//! 1. Records are read over a connection that tracks its own reads (per key, never by prefix): the server announces the
+//!    first change of each to it. Announcements and answers come in order, so that the answer to a heartbeat sent at *t*
+//!    proves that every change acknowledged before *t* has been heard of.
+//! 2. What is held counts only while that was proved within `max_staleness`; everything is dropped when the connection is
+//!    lost, and when the server says that everything went.
+//! 3. A node that writes forgets what it holds before it answers: it reads its own writes.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Value, aio::MultiplexedConnection};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{
+    lease::Lease,
+    shelf::{HeldName, Shelf},
+};
+use crate::{clock::Clock, secret::random_bytes, trace::event_warn};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A tracked read that takes longer is given up, and the store asked: the rest of a request's time is for that.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The session records that this node holds.
+pub(crate) struct Held {
+    shelf: Shelf,
+    lease: Lease,
+    line: Mutex<Option<(u64, MultiplexedConnection)>>,
+    /// What to add to the lease's clock to get no less than the server's.
+    ahead_ms: AtomicI64,
+}
+
+impl Held {
+    pub(super) fn new(most: usize, max_staleness: Duration, clock: Clock) -> Self {
+        Self {
+            shelf: Shelf::new(most),
+            lease: Lease::new(max_staleness, clock),
+            line: Mutex::default(),
+            ahead_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// What is held under a name, and the server's clock at the latest; nothing while the lease has run out.
+    pub(crate) fn get(&self, name: &HeldName) -> Option<(Bytes, u64)> {
+        // The lease first: what is found after that is at least as new.
+        if !self.lease.is_fresh() {
+            return None;
+        }
+        let record = self.shelf.get(name)?;
+        Some((record, self.server_ms()))
+    }
+
+    /// Reads a key so that changes to it are announced, and holds what is worth it. `None` is no answer: the store has
+    /// to be asked.
+    pub(crate) async fn read(
+        &self,
+        name: HeldName,
+        key: &str,
+        is_worth_it: impl FnOnce(&[u8]) -> bool,
+    ) -> Option<Option<Bytes>> {
+        if !self.lease.is_fresh() {
+            return None;
+        }
+        let (number, mut line) = self
+            .line
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
+        let reading = self.shelf.begin(name, number);
+        let mut get = redis::cmd("GET");
+        get.arg(key);
+        let asked = timeout(PATIENCE, line.send_packed_command(&get)).await;
+        let record = match asked.ok()?.ok()? {
+            Value::BulkString(record) => Bytes::from(record),
+            Value::Nil => return Some(None),
+            _ => return None,
+        };
+        if let Some(reading) = reading.filter(|_| is_worth_it(&record)) {
+            reading.read(&record);
+        }
+        Some(Some(record))
+    }
+
+    /// This node changes what is under the name.
+    pub(crate) fn forget(&self, name: &HeldName) {
+        self.shelf.forget(name);
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.shelf.count()
+    }
+
+    fn server_ms(&self) -> u64 {
+        let now = i64::try_from(self.lease.now_ms()).unwrap_or(i64::MAX);
+        let server = now.saturating_add(self.ahead_ms.load(SeqCst));
+        u64::try_from(server).unwrap_or(0)
+    }
+
+    fn set_line(&self, line: Option<(u64, MultiplexedConnection)>) {
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = line;
+    }
+
+    fn lost(&self, number: u64) {
+        self.lease.lost(number);
+        self.shelf.clear();
+    }
+
+    fn hear(&self, number: u64, push: &PushInfo) {
+        match (&push.kind, push.data.as_slice()) {
+            (PushKind::Disconnection, _) => self.lost(number),
+            (PushKind::Invalidate, [Value::Array(keys)]) => {
+                for key in keys {
+                    if let Value::BulkString(key) = key
+                        && let Some(name) = key.last_chunk()
+                    {
+                        self.shelf.forget(name);
+                    }
+                }
+            }
+            (PushKind::Invalidate, _) => self.shelf.clear(),
+            _ => {}
+        }
+    }
+}
+
+/// Keeps the tracking connection until it is aborted.
+pub(super) async fn keep(held: Arc<Held>, client: Client) {
+    let mut pause = Duration::ZERO;
+    loop {
+        let random = random_bytes::<1>().map_or(128, |[byte]| byte);
+        sleep(pause * (192 + u32::from(random) / 2) / 256).await;
+        let number = held.lease.begin();
+        held.shelf.follow(number);
+        let served = serve(&held, &client, number).await;
+        held.set_line(None);
+        held.lost(number);
+        if served {
+            event_warn!(
+                event = "near.sessions_lost",
+                "the connection that announces changes of sessions is lost"
+            );
+            pause = FIRST_PAUSE;
+        } else {
+            pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Everything that happens on one connection; says whether it could be used.
+async fn serve(held: &Arc<Held>, client: &Client, number: u64) -> bool {
+    let patience = (held.lease.max_staleness * 4).max(Duration::from_secs(2));
+    let Ok(Some(line)) = timeout(patience, open(held, client, number)).await else {
+        return false;
+    };
+    let flushes = held.lease.before_load();
+    if !held.lease.announces(number) || !held.lease.after_load(number, flushes) {
+        return false;
+    }
+    held.set_line(Some((number, line.clone())));
+    tokio::select! {
+        () = beat(held, line, number, patience) => {}
+        () = held.lease.until_lost(number) => {}
+    }
+    true
+}
+
+async fn open(held: &Arc<Held>, client: &Client, number: u64) -> Option<MultiplexedConnection> {
+    let ears = Arc::clone(held);
+    let hear = move |push: PushInfo| -> Result<(), redis::aio::SendError> {
+        ears.hear(number, &push);
+        Ok(())
+    };
+    let config = AsyncConnectionConfig::new()
+        .set_response_timeout(None)
+        .set_connection_timeout(None)
+        .set_push_sender(hear);
+    let mut line = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .ok()?;
+    let mut name = redis::cmd("CLIENT");
+    name.arg("SETNAME").arg("portcullis-near-sessions");
+    let mut tracking = redis::cmd("CLIENT");
+    tracking.arg("TRACKING").arg("ON");
+    line.send_packed_command(&name).await.ok()?;
+    line.send_packed_command(&tracking).await.ok()?;
+    Some(line)
+}
+
+/// Four proofs in the time that one is good for.
+async fn beat(held: &Held, mut line: MultiplexedConnection, number: u64, patience: Duration) {
+    let every = held.lease.max_staleness / 4;
+    loop {
+        let started = Instant::now();
+        let (stamp, sent_ms) = (held.lease.stamp(), held.lease.now_ms());
+        let time = redis::cmd("TIME");
+        let answer = timeout(patience, line.send_packed_command(&time)).await;
+        let Ok(Ok(Value::Array(parts))) = answer else {
+            return;
+        };
+        let Some(server_ms) = millis_of(&parts) else {
+            return;
+        };
+        let sent_ms = i64::try_from(sent_ms).unwrap_or(i64::MAX);
+        held.ahead_ms
+            .store(server_ms.saturating_sub(sent_ms), SeqCst);
+        held.lease.proved(number, stamp);
+        sleep_until(started + every).await;
+    }
+}
+
+/// Seconds and microseconds.
+fn millis_of(parts: &[Value]) -> Option<i64> {
+    let number = |part: &Value| match part {
+        Value::BulkString(digits) => std::str::from_utf8(digits).ok()?.parse::<i64>().ok(),
+        _ => None,
+    };
+    let [seconds, micros] = parts else {
+        return None;
+    };
+    Some(number(seconds)? * 1_000 + number(micros)? / 1_000 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails if: what is held counts after the connection was lost, before anything was proved on it, or after the bound.
+    #[tokio::test]
+    async fn what_is_held_counts_while_the_lease_does() {
+        let clock = Clock::system().skippable();
+        let held = Held::new(16, Duration::from_millis(500), clock.clone());
+        let (name, record) = ([b'a'; 43], Bytes::from_static(b"1..."));
+        let connect = |proved| {
+            let number = held.lease.begin();
+            held.shelf.follow(number);
+            assert!(held.lease.announces(number));
+            held.lease.after_load(number, held.lease.before_load());
+            let reading = held.shelf.begin(name, number).unwrap();
+            assert!(reading.read(&record));
+            if proved {
+                held.lease.proved(number, held.lease.stamp());
+            }
+            number
+        };
+        connect(false);
+        assert!(held.get(&name).is_none(), "nothing is proved");
+        let number = connect(true);
+        assert!(held.get(&name).is_some());
+        clock.skip(Duration::from_secs(1));
+        assert!(held.get(&name).is_none(), "too long ago");
+        held.lease.proved(number, held.lease.stamp());
+        assert!(held.get(&name).is_some());
+        held.lease.lost(number);
+        assert!(held.get(&name).is_none(), "lost");
+    }
+}
