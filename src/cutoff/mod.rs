@@ -156,7 +156,8 @@ pub(crate) fn named(name: &str) -> Result<(), StoreError> {
 
 /// Raises the cutoff under `key`, to be kept for `kept` milliseconds.
 pub(crate) fn raise_call(namespace: &Namespace, key: Key, kept: u64) -> Call {
-    Call::new(&RAISE, vec![key, latest_key(namespace)], vec![kept.into()])
+    let keys = vec![key, latest_key(namespace), largest_key(namespace)];
+    Call::new(&RAISE, keys, vec![kept.into()])
 }
 
 /// Raises the cutoff of `scope` to `moment`, which somebody else decided.
@@ -200,16 +201,23 @@ pub(crate) fn latest_key(namespace: &Namespace) -> Key {
     namespace.plain("cutoff", "latest")
 }
 
+/// The largest cutoff there is, of whomever. An authentication that begins is later than it: so many cutoffs of one
+/// millisecond can be told from what begins after them, and do not run ahead of the clock for it.
+pub(crate) fn largest_key(namespace: &Namespace) -> Key {
+    namespace.plain("cutoff", "largest")
+}
+
 /// The Rust half of `raise.lua`.
 fn raise(memory: &mut Memory, now: u64, keys: &[Key], args: &[Arg]) -> Result<Value, Fault> {
-    let [cutoff, ahead] = keys else {
+    let [cutoff, ahead, largest] = keys else {
         return Err(Fault::Corrupt);
     };
     let (old, latest) = (read(memory, cutoff)?, read(memory, ahead)?);
+    let known = read(memory, largest)?;
     let kept = args.first().ok_or(Fault::Corrupt)?.int()?;
     let raised = next(now, old, latest);
     keep(memory, cutoff, raised, kept)?;
-    note_latest(memory, ahead, latest, raised + 1, kept)?;
+    keep_later(memory, largest, known, raised, kept)?;
     Ok(Value::bytes(raised.to_string()))
 }
 
@@ -257,15 +265,15 @@ pub(crate) fn largest(memory: &Memory, keys: &[Key]) -> Result<Option<u64>, Faul
         .try_fold(None, |largest, key| Ok(largest.max(read(memory, key)?)))
 }
 
-/// `note_latest`
-pub(crate) fn note_latest(
+/// `keep_later`
+pub(crate) fn keep_later(
     memory: &mut Memory,
     key: &Key,
-    latest: Option<u64>,
+    known: Option<u64>,
     at: u64,
     kept: u64,
 ) -> Result<(), Fault> {
-    if latest.is_none_or(|latest| at > latest) {
+    if known.is_none_or(|known| at > known) {
         keep(memory, key, at, kept)?;
     }
     Ok(())

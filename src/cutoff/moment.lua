@@ -14,9 +14,9 @@ local function keep_moment(key, at, kept)
   redis.call('SET', key, string.format('%.0f', at), 'PXAT', string.format('%.0f', at + kept))
 end
 
--- Notes a moment of authentication if it is the latest; `latest` is what was read before.
-local function note_latest(key, latest, at, kept)
-  if at > latest then keep_moment(key, at, kept) end
+-- Keeps the later of two: `known` is what was read before.
+local function keep_later(key, known, at, kept)
+  if at > known then keep_moment(key, at, kept) end
 end
 
 -- Whether an authentication that began at `start` (0: nobody says when) is too old for a login now: a cutoff came since, or

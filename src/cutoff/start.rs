@@ -4,7 +4,7 @@ use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LUA, latest_key, note_latest, read};
+use super::{LUA, keep_later, largest_key, latest_key, read};
 use crate::{
     clock::millis,
     store::{Arg, Call, Fault, Key, Memory, Operation, Store, StoreError, Value, corrupt},
@@ -56,21 +56,20 @@ impl AuthStart {
 
 pub(crate) fn start_call(store: &Store) -> Call {
     let kept = millis(store.longest_credential());
-    Call::new(
-        &START,
-        vec![latest_key(store.namespace())],
-        vec![kept.into()],
-    )
+    let namespace = store.namespace();
+    let keys = vec![latest_key(namespace), largest_key(namespace)];
+    Call::new(&START, keys, vec![kept.into()])
 }
 
 /// The Rust half of `start.lua`.
 fn start(memory: &mut Memory, now: u64, keys: &[Key], args: &[Arg]) -> Result<Value, Fault> {
-    let ([ahead], [kept]) = (keys, args) else {
+    let ([ahead, largest], [kept]) = (keys, args) else {
         return Err(Fault::Corrupt);
     };
     let latest = read(memory, ahead)?;
-    let start = now.max(latest.unwrap_or(0)).max(1);
-    note_latest(memory, ahead, latest, start, kept.int()?)?;
+    let after = read(memory, largest)?.map_or(1, |largest| largest + 1);
+    let start = now.max(latest.unwrap_or(0)).max(after);
+    keep_later(memory, ahead, latest, start, kept.int()?)?;
     Ok(Value::bytes(start.to_string()))
 }
 

@@ -1,11 +1,12 @@
--- What the owner of devices asks. KEYS: devices, device data, the latest moment, the cutoffs, the user's first.
+-- What the owner of devices asks. KEYS: devices, device data, the latest moment, the largest
+-- cutoff, the cutoffs, the user's first.
 -- ARGV: what to do, a sid, how long cutoffs are kept, the names for `kill`, and for 'token' the epoch of its family.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local what, sid = ARGV[1], ARGV[2]
 local names = { ARGV[4], ARGV[5], ARGV[6], ARGV[7] }
 local before = -1
-for i = 4, #KEYS do before = math.max(before, moment(KEYS[i])) end
+for i = 5, #KEYS do before = math.max(before, moment(KEYS[i])) end
 index_check(KEYS[1], KEYS[2])
 
 if what == 'list' then
@@ -49,11 +50,12 @@ end
 -- one that was signed out meanwhile.
 local keeps = what == 'others' and index_is_alive(KEYS[1], KEYS[2], sid, now, before, names)
 local latest, kept = moment(KEYS[3]), tonumber(ARGV[3])
-local cutoff = next_cutoff(now, moment(KEYS[4]), latest)
+local largest = moment(KEYS[4])
+local cutoff = next_cutoff(now, moment(KEYS[5]), latest)
 local living = index_living(KEYS[1], now)
 index_trim(KEYS[1], KEYS[2], now)
-keep_moment(KEYS[4], cutoff, kept)
-note_latest(KEYS[3], latest, cutoff + 1, kept)
+keep_moment(KEYS[5], cutoff, kept)
+keep_later(KEYS[4], largest, cutoff, kept)
 local ended = 0
 for _, id in ipairs(living) do
   if not keeps or id ~= sid then
@@ -62,6 +64,7 @@ for _, id in ipairs(living) do
   end
 end
 if keeps then
+  keep_later(KEYS[3], latest, cutoff + 1, kept)
   local auth = string.format('%015.0f', cutoff + 1)
   if redis.call('EXISTS', names[2] .. sid) == 1 then redis.call('HSET', names[2] .. sid, 'auth', auth) end
   local meta = redis.call('HGET', KEYS[2], sid)

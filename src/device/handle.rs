@@ -178,6 +178,7 @@ impl Devices {
             zset,
             hash,
             cutoff::latest_key(namespace),
+            cutoff::largest_key(namespace),
             cutoff::user_key(namespace, tag),
             cutoff::global_key(namespace),
         ];

@@ -15,7 +15,8 @@ pub(super) fn devices(
     keys: &[Key],
     args: &[Arg],
 ) -> Result<Value, Fault> {
-    let ([zset, hash, ahead, cutoffs @ ..], [what, sid, kept, rest @ ..]) = (keys, args) else {
+    let ([zset, hash, ahead, largest, cutoffs @ ..], [what, sid, kept, rest @ ..]) = (keys, args)
+    else {
         return Err(Fault::Corrupt);
     };
     let (names, epoch) = rest.split_at_checked(4).ok_or(Fault::Corrupt)?;
@@ -54,12 +55,13 @@ pub(super) fn devices(
             let current = keeps.then_some(&*sid);
             let old = cutoff::read(memory, user_cutoff)?;
             let latest = cutoff::read(memory, ahead)?;
+            let known = cutoff::read(memory, largest)?;
             let raised = cutoff::next(now, old, latest);
             let kept = kept.int()?;
             let living = index.living(memory, now)?;
             index.trim(memory, now)?;
             cutoff::keep(memory, user_cutoff, raised, kept)?;
-            cutoff::note_latest(memory, ahead, latest, raised + 1, kept)?;
+            cutoff::keep_later(memory, largest, known, raised, kept)?;
             let others = living.iter().filter(|sid| current != Some(&***sid));
             let mut ended = 0;
             for sid in others {
@@ -67,6 +69,7 @@ pub(super) fn devices(
                 ended += 1;
             }
             if let Some(current) = current {
+                cutoff::keep_later(memory, ahead, latest, raised + 1, kept)?;
                 take_past(memory, &index, &names, current, raised + 1)?;
             }
             Ok(Value::List(vec![

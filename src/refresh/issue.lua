@@ -40,5 +40,5 @@ if known then
   if about == '{}' then about = string.sub(known, 59) end
 end
 index_put(KEYS[2], KEYS[3], sid, expires, session .. string.format('%015.0f', auth) .. about)
-note_latest(KEYS[4], latest, auth, kept)
+keep_later(KEYS[4], latest, auth, kept)
 return { 'ok', number(auth), number(absolute), number(login) }

@@ -80,7 +80,7 @@ pub(super) fn issue(
         &arg(args, 12)?.bytes(),
     );
     index.put(memory, &sid, expires, &meta)?;
-    cutoff::note_latest(memory, ahead, latest, auth, kept)?;
+    cutoff::keep_later(memory, ahead, latest, auth, kept)?;
     Ok(reply([
         "ok".to_owned(),
         auth.to_string(),

@@ -3,7 +3,7 @@
 local key = KEYS[1]
 index_check(KEYS[2], KEYS[3])
 for _ = 1, 8 do
-  local raw = redis.call('GET', key)
+  local raw = text_at(key)
   if not raw or string.sub(raw, 1, 1) == '!' then return 0 end
   redis.call('DEL', key)
   if string.sub(raw, 1, 1) ~= '>' then

@@ -28,12 +28,6 @@ local r = {
   tenant = ARGV[4], user = ARGV[5], sid = ARGV[6],
 }
 
--- What is stored under a key; what is no text is as good as an unreadable one.
-local function text_at(key)
-  local raw = redis.pcall('GET', key)
-  return type(raw) == 'table' and '' or raw
-end
-
 -- The old session, also if it moved meanwhile: it ends with this login. Whoever comes with an id of before gets nothing
 -- of a visitor's session, and only a login of the same user goes on with a user's.
 local raw, old_key, moved = ARGV[3] == '1' and text_at(KEYS[1]), KEYS[1], false
@@ -65,5 +59,5 @@ if old and old.user ~= '' and old.sid ~= r.sid then
   kill(KEYS[5], KEYS[6], old.sid, { ARGV[18], ARGV[19], ARGV[20], ARGV[21] })
 end
 index_put(KEYS[3], KEYS[4], r.sid, expiry(r), ARGV[2] .. number15(r.auth) .. ARGV[10])
-note_latest(KEYS[7], latest, r.auth, kept)
+keep_later(KEYS[7], latest, r.auth, kept)
 return written

@@ -47,6 +47,12 @@ end
 -- follows it, and so ends what was moved meanwhile.
 local MARK_MS = 60000
 
+-- What is stored under a key that is to be ended: what is no text is as good as an unreadable one.
+local function text_at(key)
+  local raw = redis.pcall('GET', key)
+  return type(raw) == 'table' and '' or raw
+end
+
 local function get(key)
   local raw = redis.call('GET', key)
   if raw and (string.sub(raw, 1, 1) == '>' or string.sub(raw, 1, 1) == '!') then return false end

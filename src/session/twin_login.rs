@@ -2,7 +2,7 @@
 
 use super::{
     record::{Fields, Header, MOVED, Record},
-    twins::{apply, arg, check, is_mark, mark_moved, write},
+    twins::{apply, arg, check, is_mark, mark_moved, text_at, write},
 };
 use crate::{
     cutoff,
@@ -116,7 +116,7 @@ fn start(
     let auth = format!("{:015}", header.auth);
     let meta = [&*id, auth.as_bytes(), &*arg(args, 9)?.bytes()].concat();
     index.put(memory, &header.sid, header.expiry(), &meta)?;
-    cutoff::note_latest(memory, ahead, found.latest, header.auth, found.kept)?;
+    cutoff::keep_later(memory, ahead, found.latest, header.auth, found.kept)?;
     Ok(written.map_or(Value::Int(2), Value::Bytes))
 }
 
@@ -166,13 +166,6 @@ impl Old {
         }
         old.all_fields().unwrap_or_default()
     }
-}
-
-/// What is no text is as good as an unreadable one.
-fn text_at(memory: &Memory, key: &str) -> Option<Vec<u8>> {
-    memory
-        .get(key)
-        .map_or(Some(Vec::new()), |raw| raw.map(<[u8]>::to_vec))
 }
 
 fn new_user(now: u64, cutoff: Option<u64>, args: &[Arg]) -> Result<Header, Fault> {

@@ -165,7 +165,7 @@ pub(super) fn destroy(
     index.check(memory)?;
     let mut key = session.clone();
     for _ in 0..8 {
-        let raw = memory.get(&key)?.map(<[u8]>::to_vec);
+        let raw = text_at(memory, &key);
         let Some(raw) = raw.filter(|raw| raw.first() != Some(&ENDED)) else {
             return Ok(Value::Int(0));
         };
@@ -199,6 +199,12 @@ pub(super) fn arg(args: &[Arg], at: usize) -> Result<&Arg, Fault> {
 
 pub(super) fn check(hash: &[u8]) -> Result<[u8; CHECK], Fault> {
     hash.first_chunk().copied().ok_or(Fault::Corrupt)
+}
+
+/// `text_at`
+pub(super) fn text_at(memory: &Memory, key: &str) -> Option<Vec<u8>> {
+    let raw = memory.get(key);
+    raw.map_or(Some(Vec::new()), |raw| raw.map(<[u8]>::to_vec))
 }
 
 /// What is stored, unless it is only a mark.

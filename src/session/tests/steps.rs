@@ -257,6 +257,7 @@ impl Steps {
                 .random
                 .pick(&device::keys(&self.namespace, &tag))
                 .clone(),
+            2 if self.random.one_in(2) => cutoff::largest_key(&self.namespace),
             2 => cutoff::latest_key(&self.namespace),
             _ => self.random.pick(&self.ids).key(&self.namespace),
         }

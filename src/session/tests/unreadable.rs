@@ -123,6 +123,25 @@ async fn a_login_replaces_a_session_that_cannot_be_read() {
     }
 }
 
+/// Fails if: destroy.lua stumbles over the record it ends, or over one that it moved to.
+#[tokio::test]
+async fn a_logout_ends_a_session_that_cannot_be_read() {
+    for (store, _server) in both().await {
+        for content in foreign() {
+            let (old, _) = sign_in(&store, None, "a sid").await;
+            let id = old.successor().unwrap();
+            let renewal = Place::new(&store, &old, LIMIT).renew(&id, &Changes::default());
+            store.run(renewal).await.unwrap();
+            let key = id.key(store.namespace());
+            put(&store, key.clone(), content.clone()).await;
+            let reply = store.run(Place::new(&store, &old, LIMIT).destroy()).await;
+            assert_eq!(reply.unwrap(), Value::Int(1), "{content:?}");
+            let entries = store.entries().await.unwrap();
+            assert!(entries.iter().all(|entry| entry.key != key), "{content:?}");
+        }
+    }
+}
+
 /// Fails if: any script writes before it has looked at the index (`index_check`).
 #[tokio::test]
 async fn an_index_of_another_kind_is_an_error_and_nothing_is_half_done() {

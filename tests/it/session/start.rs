@@ -87,7 +87,7 @@ impl End {
 /// The clock of the memory stands still: everything happens in one millisecond, and the order counts all the same.
 ///
 /// Fails if: login.lua does not look at when the authentication began; the moment is not later than a cutoff of the same
-/// millisecond (raise.lua does not note it as the latest); or a later cutoff is not at least the moment (start.lua does not).
+/// millisecond (raise.lua does not note it as the largest); or a later cutoff is not at least the moment (start.lua does not).
 #[tokio::test]
 async fn a_login_that_began_before_a_cutoff_is_refused() {
     for backend in both().await {
@@ -243,4 +243,31 @@ fn a_beginning_can_be_kept() {
         "which would be none"
     );
     assert!(!format!("{began:?}").contains('7'));
+}
+
+/// Ending everything of many users one by one, in one millisecond, does not run ahead of the clock: what foreign issuers
+/// issue later is not refused for it, and no login is said to have been in the future.
+///
+/// Fails if: each cutoff is later than the one of another user before it.
+#[tokio::test]
+async fn many_cutoffs_do_not_run_ahead_of_the_clock() {
+    let backend = memory().await;
+    let cutoffs = Cutoffs::new(&backend.store);
+    let first = cutoffs.user("", "user-0").await.unwrap();
+    for at in 1..1_000 {
+        let moment = cutoffs.user("", &format!("user-{at}")).await.unwrap();
+        assert_eq!(moment, first, "the clock stands still");
+    }
+    let devices = Devices::new(&backend.store);
+    for at in 0..1_000 {
+        devices
+            .revoke_all("", &format!("other-{at}"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(cutoffs.tenant("acme").await.unwrap(), first);
+    for _ in 0..1_000 {
+        cutoffs.auth_start().await.unwrap();
+    }
+    assert_eq!(cutoffs.tenant("zeta").await.unwrap(), first + 1);
 }
