@@ -7,6 +7,8 @@
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 index_check(KEYS[2], KEYS[3])
+local cutoff = -1
+for i = 4, #KEYS do cutoff = math.max(cutoff, moment(KEYS[i])) end
 local f, raw = {}, redis.call('HGETALL', KEYS[1])
 for i = 1, #raw, 2 do f[raw[i]] = raw[i + 1] end
 if f.ended then return { 'ended', f.ended } end
@@ -15,8 +17,6 @@ if not f.cur or f.epoch ~= ARGV[1] then return { 'unknown' } end
 local sid, names = ARGV[11], { ARGV[12], ARGV[13], ARGV[14], ARGV[15] }
 local absolute, rotated = tonumber(f.abs), tonumber(f.rot)
 if now >= absolute or now >= rotated + tonumber(f.idle) then return { 'expired' } end
-local cutoff = -1
-for i = 4, #KEYS do cutoff = math.max(cutoff, moment(KEYS[i])) end
 if tonumber(f.auth) <= cutoff then
   kill(KEYS[2], KEYS[3], sid, names, 'revoked')
   return { 'cut' }
