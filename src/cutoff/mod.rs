@@ -171,7 +171,10 @@ pub(crate) fn at_least_call(store: &Store, scope: &Scope, moment: u64) -> Call {
 /// What the cutoff of this scope is.
 #[cfg(feature = "registry")]
 pub(crate) fn read_call(store: &Store, scope: &Scope) -> Call {
-    static READ: Operation = Operation::command("cutoff.read", "GET", crate::store::get);
+    static READ: Operation = Operation::command("cutoff.read", "GET", |memory, _, keys, _| {
+        let key = keys.first().ok_or(Fault::Corrupt)?;
+        Ok(memory.get(key)?.map_or(Value::Nil, Value::bytes))
+    });
     let key = key_of(store.namespace(), scope);
     Call::new(&READ, vec![key], Vec::new())
 }
