@@ -165,18 +165,16 @@ pub(crate) fn raise_call(namespace: &Namespace, key: Key, kept: u64) -> Call {
 pub(crate) fn at_least_call(store: &Store, scope: &Scope, moment: u64) -> Call {
     let kept = millis(store.longest_credential());
     let key = key_of(store.namespace(), scope);
-    Call::new(&AT_LEAST, vec![key], vec![moment.into(), kept.into()])
+    let keys = vec![key, largest_key(store.namespace())];
+    Call::new(&AT_LEAST, keys, vec![moment.into(), kept.into()])
 }
 
-/// What the cutoff of this scope is.
+/// What the cutoffs of these scopes are.
 #[cfg(feature = "registry")]
-pub(crate) fn read_call(store: &Store, scope: &Scope) -> Call {
-    static READ: Operation = Operation::command("cutoff.read", "GET", |memory, _, keys, _| {
-        let key = keys.first().ok_or(Fault::Corrupt)?;
-        Ok(memory.get(key)?.map_or(Value::Nil, Value::bytes))
-    });
-    let key = key_of(store.namespace(), scope);
-    Call::new(&READ, vec![key], Vec::new())
+pub(crate) fn read_call(store: &Store, scopes: &[Scope]) -> Call {
+    static READ: Operation = Operation::each("cutoff.read", "GET", crate::store::get);
+    let key = |scope| key_of(store.namespace(), scope);
+    Call::new(&READ, scopes.iter().map(key).collect(), Vec::new())
 }
 
 pub(crate) fn key_of(namespace: &Namespace, scope: &Scope) -> Key {
@@ -238,13 +236,14 @@ pub(crate) fn keep(memory: &mut Memory, key: &Key, at: u64, kept: u64) -> Result
 /// The Rust half of `at_least.lua`.
 #[cfg(feature = "registry")]
 fn at_least(memory: &mut Memory, _: u64, keys: &[Key], args: &[Arg]) -> Result<Value, Fault> {
-    let ([key], [moment, kept]) = (keys, args) else {
+    let ([key, largest], [moment, kept]) = (keys, args) else {
         return Err(Fault::Corrupt);
     };
-    let (old, new) = (read(memory, key)?, moment.int()?);
+    let (old, known, new) = (read(memory, key)?, read(memory, largest)?, moment.int()?);
     if old.is_none_or(|old| new > old) {
-        let until = new + kept.int()?;
-        memory.set(key, new.to_string().into_bytes(), Some(until))?;
+        let kept = kept.int()?;
+        keep(memory, key, new, kept)?;
+        keep_later(memory, largest, known, new, kept)?;
     }
     Ok(Value::bytes(old.unwrap_or(0).max(new).to_string()))
 }

@@ -182,10 +182,12 @@ impl ActiveSessions {
         if !tenant.is_empty() {
             scopes.push(CutoffScope::Tenant(tenant.to_owned()));
         }
-        let read = |scope| cutoff::read_call(&inner.store, &inner.scope(scope));
-        let calls: Vec<_> = scopes.iter().map(read).collect();
-        let moments = inner.store.trip(&calls).await.ok()?.into_iter();
-        let moments = moments.map(|moment| moment.ok()?.as_number().ok().flatten());
+        let scopes: Vec<_> = scopes.iter().map(|scope| inner.scope(scope)).collect();
+        let read = cutoff::read_call(&inner.store, &scopes);
+        let moments = inner.store.run(read).await.ok()?.into_list().ok()?;
+        let moments = moments
+            .iter()
+            .map(|moment| moment.as_number().ok().flatten());
         moments.max().flatten()
     }
 
