@@ -15,6 +15,7 @@ use super::{
     login::User,
     ops::{Changes, Ended, Loaded, loaded},
     record::Header,
+    short::Short,
     state::State,
     writing::Unsent,
 };
@@ -294,6 +295,16 @@ impl Inner {
         let on_mismatch = self.config.binding.map(|binding| binding.on_mismatch);
         let goes_on = on_mismatch == Some(OnMismatch::RequireLogin);
         self.state().foreign(id, goes_on);
+    }
+
+    /// What the record will be if nobody else has changed it, where no use has to be recorded as well.
+    pub(super) fn short(&self, id: &SessionId, changes: &Changes, now: u64) -> Option<Short> {
+        if self.config.is_use_due(id, now) {
+            return None;
+        }
+        let state = self.state();
+        let record = state.record().filter(|_| state.id.as_ref() == Some(id))?;
+        Short::of(record, changes, self.config.limit)
     }
 
     /// The changes of a login, which bind it to what this request looks like.

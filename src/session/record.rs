@@ -17,8 +17,11 @@ use std::collections::BTreeSet;
 use crate::store::{Fault, StoreError, StoreErrorKind};
 
 const VERSION: u8 = b'1';
-const FIXED: usize = 95;
+pub(super) const FIXED: usize = 95;
+/// The last that has ten digits.
+pub(super) const LAST_REVISION: u64 = 9_999_999_999;
 const TOUCHED: usize = 41;
+const TIMES_END: usize = 86;
 pub(super) const CHECK: usize = 8;
 /// What begins with this byte is no record but the mark of a session that moved to another id; see `prelude.lua`.
 pub(super) const MOVED: u8 = b'>';
@@ -127,9 +130,7 @@ impl Record {
         let words = [&header.tenant, &header.user, &header.sid];
         let pairs = fields.iter().flat_map(|(name, value)| [name, value]);
         for word in words.into_iter().chain(pairs) {
-            raw.extend_from_slice(word.len().to_string().as_bytes());
-            raw.push(b':');
-            raw.extend_from_slice(word);
+            push_netstring(&mut raw, word);
         }
         raw
     }
@@ -188,6 +189,11 @@ impl Record {
         self.raw.extend(fields);
     }
 
+    /// The record as it is stored, and where its fields begin.
+    pub(super) fn parts(&self) -> (&[u8], usize) {
+        (&self.raw, self.fields_at)
+    }
+
     pub(super) fn into_raw(self) -> Vec<u8> {
         self.raw
     }
@@ -210,7 +216,39 @@ fn number(digits: &[u8]) -> Option<u64> {
 }
 
 /// The netstring at `at`, and where the next one begins.
-fn netstring(raw: &[u8], at: usize) -> Option<(&[u8], usize)> {
+/// The numbers in a stored record's header, where that is one: its revision, when the user authenticated, when it was used,
+/// its idle timeout and its deadline.
+pub(super) fn numbers(raw: &[u8]) -> Option<[u64; 5]> {
+    let digits = raw.get(..TIMES_END)?;
+    let is_header = digits[0] == VERSION
+        && digits.iter().all(u8::is_ascii_digit)
+        && matches!(raw.get(TIMES_END), Some(b'p' | b'-'));
+    let at = |from: usize| number(&digits[from..from + 15]);
+    if !is_header {
+        return None;
+    }
+    let rev = number(&digits[1..11])?;
+    Some([rev, at(26)?, at(TOUCHED)?, at(56)?, at(71)?])
+}
+
+pub(super) fn push_netstring(out: &mut Vec<u8>, text: &[u8]) {
+    let mut digits = [0; 20];
+    let mut from = digits.len();
+    let mut rest = text.len();
+    loop {
+        from -= 1;
+        digits[from] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[from..]);
+    out.push(b':');
+    out.extend_from_slice(text);
+}
+
+pub(super) fn netstring(raw: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let rest = raw.get(at..)?;
     let colon = rest.iter().take(11).position(|byte| *byte == b':')?;
     // A length has one spelling, as in `prelude.lua`.

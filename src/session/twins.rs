@@ -1,6 +1,6 @@
 //! The Rust halves of the session's scripts, step by step what the Lua files do.
 
-use super::record::{CHECK, Fields, Header, MOVED, Record};
+use super::record::{CHECK, FIXED, Fields, Header, MOVED, Record, numbers};
 use crate::{
     cutoff,
     device::{ENDED, HASH_CHARS, Index, Names},
@@ -53,6 +53,42 @@ fn reply(first: Value, rest: Vec<Value>) -> Value {
     Value::List(std::iter::once(first).chain(rest).collect())
 }
 
+/// `save_short.lua`: whether it was saved so.
+fn save_short(
+    memory: &mut Memory,
+    now: u64,
+    session: &Key,
+    cutoffs: &[Key],
+    args: &[Arg],
+) -> Result<bool, Fault> {
+    let (was, length) = (arg(args, 1)?.int()?, arg(args, 2)?.int()?);
+    if was == 0 {
+        return Ok(false);
+    }
+    let Some(raw) = memory.get(session)? else {
+        return Ok(false);
+    };
+    let Some([rev, auth, touched, idle, deadline]) = numbers(raw) else {
+        return Ok(false);
+    };
+    if raw.len() as u64 != length || rev != was {
+        return Ok(false);
+    }
+    if now >= deadline || (idle > 0 && now >= touched + idle) {
+        return Ok(false);
+    }
+    let next = arg(args, 3)?.bytes();
+    let (before, behind) = (next.get(..11), next.get(FIXED..));
+    let (before, behind) = before.zip(behind).ok_or(Fault::Corrupt)?;
+    let raw = [before, &raw[11..FIXED], behind].concat();
+    if auth > 0 && cutoff::largest(memory, cutoffs)?.is_some_and(|cutoff| auth <= cutoff) {
+        return Ok(false);
+    }
+    let expires = memory.expires(session);
+    memory.set(session, raw, expires)?;
+    Ok(true)
+}
+
 /// `save.lua`
 pub(super) fn save(
     memory: &mut Memory,
@@ -63,10 +99,13 @@ pub(super) fn save(
     let [session, zset, hash, cutoffs @ ..] = keys else {
         return Err(Fault::Corrupt);
     };
+    if save_short(memory, now, session, cutoffs, args)? {
+        return Ok(Value::Int(3));
+    }
     let Some(record) = living(memory, now, session, cutoffs)? else {
         return Ok(Value::Int(0));
     };
-    let fields = apply(record.all_fields()?, args, 1)?;
+    let fields = apply(record.all_fields()?, args, 4)?;
     let index = Index { zset, hash };
     check_index(memory, &index, &record.header)?;
     let mut header = record.header;

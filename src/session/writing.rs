@@ -199,19 +199,21 @@ impl Session {
         let config = &self.0.config;
         let asked_at = config.store.clock().now_millis();
         let _changing = config.changes(id);
-        let reply = config
-            .store
-            .run(config.place(id).save(&unsent.changes))
-            .await?;
+        let short = self.0.short(id, &unsent.changes, asked_at);
+        let call = config.place(id).save(&unsent.changes, short);
+        let reply = config.store.run(call).await?;
         match reply.number()? {
             0 => {
                 unsent.sent();
                 self.0.state().gone();
                 Ok(SaveOutcome::Gone)
             }
-            1 => {
+            saved @ (1 | 3) => {
                 unsent.sent();
-                config.memo.note(id.random(), asked_at);
+                // The short way records no use.
+                if saved == 1 {
+                    config.memo.note(id.random(), asked_at);
+                }
                 // The session holds other requests' changes as well by now.
                 self.0.state().known = Known::Unread;
                 Ok(SaveOutcome::Saved)

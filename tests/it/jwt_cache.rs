@@ -92,7 +92,7 @@ where
 fn set_back(clock: &Clock, by: Duration) {
     // Forward, around the end of the clock.
     let by = u64::try_from(by.as_millis()).unwrap();
-    clock.advance(Duration::from_millis(u64::MAX - by + 1));
+    clock.advance(Duration::from_millis(by.wrapping_neg()));
 }
 
 fn with_exp(seconds_from_now: u64) -> String {

@@ -287,6 +287,7 @@ async fn scripts_and_their_rust_twins_are_equal() {
         ("session.save", "0"),
         ("session.save", "1"),
         ("session.save", "2"),
+        ("session.save", "int"),
         ("session.save", "error"),
         ("session.load", "list"),
         ("session.load", "error"),

@@ -49,10 +49,10 @@ async fn a_trip_whose_scripts_are_gone_is_carried_out_once() {
         let calls: Vec<Call> = vec![
             read(),
             raise(),
-            place.save(&one),
+            place.save(&one, None),
             place.load(0),
             raise(),
-            place.save(&two),
+            place.save(&two, None),
             read(),
         ];
         let replies: Vec<Value> = store

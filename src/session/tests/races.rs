@@ -115,7 +115,11 @@ fn count(replies: &[Value], wanted: &Value) -> usize {
 async fn every_one_of_many_saves_survives() {
     for nodes in Nodes::both().await {
         let id = nodes.visitor().await;
-        let save = |at| nodes.place(&id).save(&one(&format!("field-{at}"), "set"));
+        let save = |at| {
+            nodes
+                .place(&id)
+                .save(&one(&format!("field-{at}"), "set"), None)
+        };
         let replies = nodes.at_once((0..TASKS).map(save).collect()).await;
         assert_eq!(count(&replies, &Value::Int(1)), TASKS);
         let record = nodes.load(&id).await.unwrap();
@@ -165,7 +169,9 @@ async fn a_logout_among_many_writes_leaves_nothing() {
                         .renew(heirs.last().unwrap(), &Changes::default())
                 }
                 2 => nodes.place(&id).load(0),
-                _ => nodes.place(&id).save(&one(&format!("field-{at}"), "set")),
+                _ => nodes
+                    .place(&id)
+                    .save(&one(&format!("field-{at}"), "set"), None),
             });
         }
         nodes.at_once(calls).await;

@@ -48,7 +48,7 @@ fn calls(namespace: &Namespace, id: &SessionId, old: Option<&SessionId>) -> Vec<
     let raise = |key| cutoff::raise_call(namespace, key, KEPT);
     let mut calls = vec![
         place.load(0),
-        place.save(&changes),
+        place.save(&changes, None),
         place.create(&life(None, 2_000, false), &changes),
         place.renew(&id.successor().unwrap(), &changes),
         place.login(old, &user, &changes),

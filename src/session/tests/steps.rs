@@ -7,6 +7,8 @@ use super::{
     super::{
         id::SessionId,
         ops::{Changes, Place},
+        record::Record,
+        short::Short,
     },
     KEPT, LIMIT, life, new_user,
     others::{self, sid},
@@ -64,6 +66,8 @@ pub(super) struct Steps {
     pub(super) families: Families,
     /// The last call that may be sent again when its reply was lost.
     again: Option<Call>,
+    /// Records as some save saw them.
+    seen: BTreeMap<Key, Record>,
 }
 
 impl Steps {
@@ -77,6 +81,7 @@ impl Steps {
             sids: 0,
             families: others::families(),
             again: None,
+            seen: BTreeMap::new(),
         }
     }
 
@@ -94,7 +99,10 @@ impl Steps {
                 let new = self.remember(id.successor().unwrap());
                 place.renew(&new, &changes)
             }
-            40..56 => place.save(&changes),
+            40..56 => {
+                let short = self.short(memory, &id, &changes);
+                place.save(&changes, short)
+            }
             56..70 => place.load(*self.random.pick(&[0, 1, 1_000, 60_000])),
             70..78 => place.read(),
             78..83 => place.destroy(),
@@ -114,6 +122,23 @@ impl Steps {
             self.again = Some(call.clone());
         }
         call
+    }
+
+    /// A guess at what a save makes of the record: a right one, one of a record of before, or none.
+    fn short(&mut self, memory: &Memory, id: &SessionId, changes: &Changes) -> Option<Short> {
+        let key = id.key(&self.namespace);
+        let stored = memory.get(&key).ok().flatten().map(<[u8]>::to_vec);
+        let stored = stored.and_then(Record::parse);
+        let before = self.seen.get(&key).cloned();
+        if let Some(stored) = &stored {
+            self.seen.insert(key, stored.clone());
+        }
+        let record = match self.random.below(4) {
+            0 => None,
+            1 => before,
+            _ => stored,
+        };
+        Short::of(&record?, changes, LIMIT)
     }
 
     /// Deletes what no later step will ask for, so that looking at everything stays quick.
@@ -277,7 +302,7 @@ impl Steps {
         let expected = match entry.key.split(':').nth(1) {
             Some("session") => {
                 return matches!(&entry.content, Content::Text(raw)
-                    if raw.first().is_some_and(|first| b">!".contains(first)) || super::super::record::Record::parse(raw.clone())
+                    if raw.first().is_some_and(|first| b">!".contains(first)) || Record::parse(raw.clone())
                         .is_some_and(|record| record.all_fields().is_ok()));
             }
             Some("cutoff") => {

@@ -157,7 +157,7 @@ async fn an_index_of_another_kind_is_an_error_and_nothing_is_half_done() {
         let one_of_a_new = Place::new(&store, &new, LIMIT);
         let calls: [Call; 6] = [
             place.load(0),
-            place.save(&one),
+            place.save(&one, None),
             place.renew(&heir, &one),
             place.destroy(),
             one_of_a_new.login(Some(&id), &user("sid 1"), &one),
@@ -205,7 +205,7 @@ async fn a_login_ends_the_session_that_the_old_id_moved_to() {
         store.run(call).await.unwrap();
         let (own, _) = sign_in(&store, None, "the same").await;
         store
-            .run(Place::new(&store, &own, LIMIT).save(&set))
+            .run(Place::new(&store, &own, LIMIT).save(&set, None))
             .await
             .unwrap();
         for (old, same) in [(visitor, false), (bob, false), (own, true)] {
