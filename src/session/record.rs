@@ -17,11 +17,10 @@ use std::collections::BTreeSet;
 use crate::store::{Fault, StoreError, StoreErrorKind};
 
 const VERSION: u8 = b'1';
-pub(super) const FIXED: usize = 95;
+const FIXED: usize = 95;
 /// The last that has ten digits.
 pub(super) const LAST_REVISION: u64 = 9_999_999_999;
-const TOUCHED: usize = 41;
-const TIMES_END: usize = 86;
+pub(super) const TOUCHED: usize = 41;
 pub(super) const CHECK: usize = 8;
 /// What begins with this byte is no record but the mark of a session that moved to another id; see `prelude.lua`.
 pub(super) const MOVED: u8 = b'>';
@@ -208,7 +207,7 @@ fn corrupt(why: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt).caused_by(why)
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |sum, digit| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         sum.checked_mul(10)?.checked_add(digit)
@@ -216,21 +215,6 @@ fn number(digits: &[u8]) -> Option<u64> {
 }
 
 /// The netstring at `at`, and where the next one begins.
-/// The numbers in a stored record's header, where that is one: its revision, when the user authenticated, when it was used,
-/// its idle timeout and its deadline.
-pub(super) fn numbers(raw: &[u8]) -> Option<[u64; 5]> {
-    let digits = raw.get(..TIMES_END)?;
-    let is_header = digits[0] == VERSION
-        && digits.iter().all(u8::is_ascii_digit)
-        && matches!(raw.get(TIMES_END), Some(b'p' | b'-'));
-    let at = |from: usize| number(&digits[from..from + 15]);
-    if !is_header {
-        return None;
-    }
-    let rev = number(&digits[1..11])?;
-    Some([rev, at(26)?, at(TOUCHED)?, at(56)?, at(71)?])
-}
-
 pub(super) fn push_netstring(out: &mut Vec<u8>, text: &[u8]) {
     let mut digits = [0; 20];
     let mut from = digits.len();

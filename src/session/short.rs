@@ -6,7 +6,7 @@
 
 use super::{
     ops::Changes,
-    record::{LAST_REVISION, Record, netstring, push_netstring},
+    record::{LAST_REVISION, Record, TOUCHED, netstring, push_netstring},
 };
 use crate::store::Arg;
 
@@ -15,9 +15,10 @@ const LONGEST: usize = 4 * 1024;
 const MOST_FIELDS: usize = 64;
 
 pub(super) struct Short {
-    was: u64,
+    /// The beginning of the record as it was read: version, revision, and when it was created and authenticated.
+    was: [u8; TOUCHED],
     length: usize,
-    /// The record as it will be, but for its times.
+    /// The record as it will be, but for when it was used.
     raw: Vec<u8>,
 }
 
@@ -25,8 +26,8 @@ impl Short {
     /// `None` where the long way is the better one.
     pub(super) fn of(record: &Record, changes: &Changes, limit: u64) -> Option<Self> {
         let (raw, fields_at) = record.parts();
-        let was = record.header.rev;
-        if raw.len() > LONGEST || was >= LAST_REVISION {
+        let revision = record.header.rev;
+        if raw.len() > LONGEST || revision >= LAST_REVISION {
             return None;
         }
         let added = changes.fields.iter();
@@ -34,7 +35,7 @@ impl Short {
             added.map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len) + 10);
         let mut next = Vec::with_capacity(raw.len() + added.sum::<usize>());
         next.extend_from_slice(&raw[..fields_at]);
-        next[1..11].copy_from_slice(format!("{:010}", was + 1).as_bytes());
+        next[1..11].copy_from_slice(format!("{:010}", revision + 1).as_bytes());
         let mut names = Vec::with_capacity(8);
         let mut at = fields_at;
         while at < raw.len() {
@@ -64,7 +65,7 @@ impl Short {
             return None;
         }
         Some(Self {
-            was,
+            was: *raw.first_chunk()?,
             length: raw.len(),
             raw: next,
         })
@@ -72,10 +73,13 @@ impl Short {
 
     /// The arguments of a save behind the longest record; those of one that goes the long way without a guess.
     pub(super) fn append_to(short: Option<Self>, args: &mut Vec<Arg>) {
-        let (was, length, raw) = short.map_or((0, 0, Vec::new()), |short| {
-            (short.was, short.length as u64, short.raw)
-        });
-        args.extend([Arg::Int(was), Arg::Int(length), Arg::Bytes(raw)]);
+        let Some(short) = short else {
+            args.extend(["", "", ""].map(Arg::Static));
+            return;
+        };
+        args.push(Arg::Bytes(short.was.to_vec()));
+        args.push(Arg::Int(short.length as u64));
+        args.push(Arg::Bytes(short.raw));
     }
 }
 

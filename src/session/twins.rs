@@ -1,6 +1,6 @@
 //! The Rust halves of the session's scripts, step by step what the Lua files do.
 
-use super::record::{CHECK, FIXED, Fields, Header, MOVED, Record, numbers};
+use super::record::{CHECK, Fields, Header, MOVED, Record, TOUCHED, number};
 use crate::{
     cutoff,
     device::{ENDED, HASH_CHARS, Index, Names},
@@ -56,31 +56,22 @@ fn reply(first: Value, rest: Vec<Value>) -> Value {
 /// `save_short.lua`: whether it was saved so.
 fn save_short(
     memory: &mut Memory,
-    now: u64,
     session: &Key,
     cutoffs: &[Key],
     args: &[Arg],
 ) -> Result<bool, Fault> {
-    let (was, length) = (arg(args, 1)?.int()?, arg(args, 2)?.int()?);
-    if was == 0 {
-        return Ok(false);
-    }
-    let Some(raw) = memory.get(session)? else {
+    let was = arg(args, 1)?.bytes();
+    let Some(raw) = memory.get(session)?.filter(|_| !was.is_empty()) else {
         return Ok(false);
     };
-    let Some([rev, auth, touched, idle, deadline]) = numbers(raw) else {
-        return Ok(false);
-    };
-    if raw.len() as u64 != length || rev != was {
-        return Ok(false);
-    }
-    if now >= deadline || (idle > 0 && now >= touched + idle) {
+    if raw.len() as u64 != arg(args, 2)?.int()? || raw.get(..TOUCHED) != Some(&*was) {
         return Ok(false);
     }
     let next = arg(args, 3)?.bytes();
-    let (before, behind) = (next.get(..11), next.get(FIXED..));
+    let (before, behind) = (next.get(..TOUCHED), next.get(TOUCHED + 15..));
     let (before, behind) = before.zip(behind).ok_or(Fault::Corrupt)?;
-    let raw = [before, &raw[11..FIXED], behind].concat();
+    let auth = number(&raw[26..TOUCHED]).ok_or(Fault::Corrupt)?;
+    let raw = [before, &raw[TOUCHED..TOUCHED + 15], behind].concat();
     if auth > 0 && cutoff::largest(memory, cutoffs)?.is_some_and(|cutoff| auth <= cutoff) {
         return Ok(false);
     }
@@ -99,7 +90,7 @@ pub(super) fn save(
     let [session, zset, hash, cutoffs @ ..] = keys else {
         return Err(Fault::Corrupt);
     };
-    if save_short(memory, now, session, cutoffs, args)? {
+    if save_short(memory, session, cutoffs, args)? {
         return Ok(Value::Int(3));
     }
     let Some(record) = living(memory, now, session, cutoffs)? else {
