@@ -147,7 +147,7 @@ async fn allocations_of_a_request() {
     note(
         "session read and write",
         cost(session.layer(does(Does::ReadAndWrite)), with, None).await,
-        55,
+        56,
     );
     note(
         "near session read",
