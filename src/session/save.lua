@@ -1,4 +1,4 @@
--- Merges changes into a session that still exists. Saving counts as use.
+-- Merges changes into a session that still exists, and records the use.
 -- KEYS: session, devices, device data, the user's cutoff. ARGV: longest record, what save_short.lua takes, changes.
 -- Reply: 1 saved, 0 gone, 2 too long; 3 by save_short.lua.
 local raw = get(KEYS[1])
