@@ -137,7 +137,8 @@ impl NearBuilder {
     ///
     /// A second connection has every change of a held record announced. What another node changed, a logout included, is
     /// seen here at most `max_staleness` later, where without this it is seen at once; what this node changes is seen at
-    /// once. Uses are recorded as before, so that idle timeouts hold. A record takes its own length and about 100 bytes;
+    /// once. Uses are recorded as before, so that idle timeouts hold. A read over that connection which takes longer than
+    /// 50 ms is asked of the store instead, within its deadline as ever. A record takes its own length and about 100 bytes;
     /// one of more than 16 KiB is not held.
     pub fn sessions(mut self, most: usize) -> Self {
         self.sessions = most;
