@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use http::Extensions;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     near,
-    store::{Call, Replies, Rider, StoreError},
+    store::{Call, Replies, Rider, Store, StoreError},
 };
 
 /// The session of a request: found in the request's extensions behind [`SessionLayer`](super::SessionLayer).
@@ -252,9 +253,11 @@ impl Session {
         self.0.state()
     }
 
-    /// As somebody who may travel in another's trip.
-    pub(super) fn rider(&self) -> Arc<dyn Rider> {
-        Arc::clone(&self.0) as _
+    /// The session of a request, where it is in this store and may have to be read: as who may travel in another's trip.
+    pub(super) fn rider_in(extensions: &Extensions, store: &Store) -> Option<Arc<dyn Rider>> {
+        let Self(inner) = extensions.get()?;
+        let rides = inner.config.store.is_same(store) && inner.state().is_unread();
+        rides.then(|| Arc::clone(inner) as _)
     }
 
     pub(super) fn config(&self) -> &Config {

@@ -49,7 +49,7 @@ pub(crate) use key::{Key, Namespace, Tag};
 pub(crate) use memory::{Memory, exists, get};
 pub(crate) use operation::{Arg, Call, Fault, Operation, Value, corrupt};
 pub(crate) use redis::{Replies, error_of};
-pub(crate) use ride::{Rider, Rides};
+pub(crate) use ride::Rider;
 
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) use inspect::{Content, Entry};
@@ -75,6 +75,8 @@ struct Shared {
     clock: Clock,
     /// What a room above keeps beside the store; it knows the type, and its `Drop` ends what it started.
     companion: OnceLock<Box<dyn Any + Send + Sync>>,
+    /// Who travels along in trips of this store.
+    find_rider: OnceLock<ride::FindRider>,
     #[cfg(any(test, feature = "test-util"))]
     pause: Mutex<Option<PausePoint>>,
 }

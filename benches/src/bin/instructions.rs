@@ -8,11 +8,11 @@
 //! The count divided by the number of requests is what one costs this process, with the work of the driver. Valgrind's
 //! processor has no instructions for SHA-256, which a real one has: there the hashes are far cheaper than they look here.
 
-use std::{env, hint::black_box};
+use std::{env, hint::black_box, process};
 
 use axum::{Router, body::Body};
 use http::Request;
-use portcullis_benches::{ours, serve};
+use portcullis_benches::{cpu, serve};
 use tokio::runtime::{self, Runtime};
 use tower::ServiceExt;
 
@@ -24,7 +24,7 @@ fn main() {
     let times: usize = times.parse().expect("a number");
     let mut builder = runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build().expect("a runtime");
-    let row = runtime.block_on(ours::row(&name, &redis));
+    let row = runtime.block_on(serve::row(&name, &redis));
     let requests = row.headers.iter().map(|headers| parsed(&row, headers));
     let requests: Vec<_> = requests.collect();
     // Everything is seen before, loaded and held.
@@ -32,7 +32,13 @@ fn main() {
         runtime.block_on(ask(&row.app, request.clone()));
     }
     let measured_requests: Vec<_> = requests.iter().cycle().take(times).cloned().collect();
+    let before = cpu::of(process::id());
     measured(&runtime, &row.app, measured_requests);
+    let took = cpu::of(process::id()) - before;
+    eprintln!(
+        "{name}: {:.3} microseconds of CPU",
+        took.as_secs_f64() * 1e6 / times as f64
+    );
 }
 
 #[inline(never)]
