@@ -16,7 +16,7 @@ use super::{
     login::User,
     ops::{Changes, Ended, Loaded, loaded},
     record::Header,
-    state::State,
+    state::{Rode, State},
     writing::Unsent,
 };
 use crate::{
@@ -208,15 +208,16 @@ impl Session {
             return Ok(());
         };
         let asked_at = config.store.clock().now_millis();
-        let mut answer = config.held(&id, asked_at);
+        let (name, due) = (id.name(), config.is_use_due(&id, asked_at));
+        let mut answer = config.held(&name, due);
         if answer.is_none() {
-            answer = config.hold(&id, asked_at).await;
+            answer = config.hold(&name, due).await;
         }
         let answer = match answer {
             Some(answer) => answer,
             None => {
-                let reply = config.store.run(config.load_call(&id, asked_at)).await?;
-                loaded(reply, &id, near::of(&config.store))?
+                let reply = config.store.run(config.load_call(&id, &name, due)).await?;
+                loaded(reply, &name, near::of(&config.store))?
             }
         };
         self.0.absorb(&id, answer, asked_at);
@@ -326,24 +327,23 @@ impl Rider for Inner {
         let Some(id) = state.id.filter(|_| state.is_unread()) else {
             return Vec::new();
         };
-        state.rode_at = self.config.store.clock().now_millis();
-        if self.config.held(&id, state.rode_at).is_some() {
+        let now = self.config.store.clock().now_millis();
+        let (name, due) = (id.name(), self.config.is_use_due(&id, now));
+        if self.config.held(&name, due).is_some() {
             return Vec::new();
         }
-        vec![self.config.load_call(&id, state.rode_at)]
+        state.rode = Some(Box::new(Rode { at: now, id, name }));
+        vec![self.config.load_call(&id, &name, due)]
     }
 
     /// What cannot be read here is asked again by whoever needs it, and reported to them.
     fn deliver(&self, replies: Result<Replies, StoreError>) {
-        let (id, asked_at) = {
-            let state = self.state();
-            (state.id, state.rode_at)
-        };
-        if let (Some(id), Ok(mut replies)) = (id, replies)
+        let rode = self.state().rode.take();
+        if let (Some(rode), Ok(mut replies)) = (rode, replies)
             && let Some(Ok(reply)) = replies.pop()
-            && let Ok(loaded) = loaded(reply, &id, near::of(&self.config.store))
+            && let Ok(loaded) = loaded(reply, &rode.name, near::of(&self.config.store))
         {
-            self.absorb(&id, loaded, asked_at);
+            self.absorb(&rode.id, loaded, rode.at);
         }
     }
 }

@@ -103,6 +103,16 @@ impl Exchange for &Gatherer {
         }
         self.gathered(commands).await
     }
+
+    async fn exchange_one(&mut self, command: Cmd) -> Result<Value, Failed> {
+        let others = self.active.fetch_add(1, Ordering::Relaxed);
+        let _active = Active(&self.active);
+        if others < FEW {
+            return self.driver.clone().exchange_one(command).await;
+        }
+        let mut replies = self.gathered(vec![command]).await?;
+        Ok(replies.pop().ok_or_else(super::redis::miscounted)?)
+    }
 }
 
 impl Drop for Gatherer {
