@@ -209,16 +209,10 @@ impl Session {
         };
         let asked_at = config.store.clock().now_millis();
         let (name, due) = (id.name(), config.is_use_due(&id, asked_at));
-        let mut answer = config.held(&name, due);
-        if answer.is_none() {
-            answer = config.hold(&name, due).await;
-        }
-        let answer = match answer {
+        let answer = match config.held(&name, due) {
             Some(answer) => answer,
-            None => {
-                let reply = config.store.run(config.load_call(&id, &name, due)).await?;
-                loaded(reply, &name, near::of(&config.store))?
-            }
+            // In a box: the futures of handlers stay small, and what is held costs none.
+            None => Box::pin(config.fetch(&id, &name, due)).await?,
         };
         self.0.absorb(&id, answer, asked_at);
         Ok(())

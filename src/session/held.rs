@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     near::{self, Held, List, Replica, View},
-    store::Value,
+    store::{StoreError, Value},
 };
 
 impl Config {
@@ -35,8 +35,22 @@ impl Config {
         })
     }
 
+    /// Asks for the session, over the connection that lets this node hold it where there is one.
+    pub(super) async fn fetch(
+        &self,
+        id: &SessionId,
+        name: &Name,
+        due: bool,
+    ) -> Result<Loaded, StoreError> {
+        if let Some(answer) = self.hold(name, due).await {
+            return Ok(answer);
+        }
+        let reply = self.store.run(self.load_call(id, name, due)).await?;
+        loaded(reply, name, near::of(&self.store))
+    }
+
     /// Reads the session so that this node holds it from then on; `None` where the store has to be asked.
-    pub(super) async fn hold(&self, name: &Name, due: bool) -> Option<Loaded> {
+    async fn hold(&self, name: &Name, due: bool) -> Option<Loaded> {
         let held = self.holding(name, due).map(|(held, _)| held)?;
         let key = name.key(self.store.namespace());
         let raw = held.read(*name.hash(), &key, is_record).await?;

@@ -230,7 +230,7 @@ pub(super) fn miscounted() -> RedisError {
 }
 
 /// Some connection types turn an error reply into an `Err`; it is still an answer, not a fault of the connection.
-fn server_error(error: RedisError) -> Result<redis::Value, RedisError> {
+pub(super) fn server_error(error: RedisError) -> Result<redis::Value, RedisError> {
     if !matches!(error.kind(), ErrorKind::Server(_)) {
         return Err(error);
     }
