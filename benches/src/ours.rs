@@ -45,11 +45,16 @@ struct Parts {
 }
 
 impl Parts {
-    async fn new(redis: &str, near: bool) -> Self {
+    async fn new(redis: &str, near: bool, near_sessions: bool) -> Self {
         let store = Store::builder().deadline(DEADLINE).connect(redis).await;
         let store = store.expect("Redis");
         if near {
             let near = store.near().max_staleness(Duration::from_millis(500));
+            let near = if near_sessions {
+                near.sessions(100_000)
+            } else {
+                near
+            };
             assert!(near.start().expect("a replica").ready().await);
         }
         let keys = KeyRing::new("a secret of at least thirty-two bytes").expect("long enough");
@@ -131,7 +136,12 @@ impl Parts {
 }
 
 pub async fn row(name: &str, redis: &str) -> Row {
-    let parts = Parts::new(redis, name.contains("near")).await;
+    let parts = Parts::new(
+        redis,
+        name.contains("near"),
+        name.ends_with("near_sessions"),
+    )
+    .await;
     let unused = any(|| async { OK });
     let (app, method, headers) = match name {
         "session_unused" => {
@@ -142,7 +152,7 @@ pub async fn row(name: &str, redis: &str) -> Row {
                 parts.cookies().await,
             )
         }
-        "session_read" | "session_read_near" => {
+        "session_read" | "session_read_near" | "session_read_near_sessions" => {
             let app = Router::new().route("/", get(read));
             (
                 app.layer(parts.sessions.clone()),
@@ -178,7 +188,7 @@ pub async fn row(name: &str, redis: &str) -> Row {
             let app = Router::new().route("/", unused).layer(stack);
             (app, "POST", headers.collect())
         }
-        "full_strict" | "full_near" => {
+        "full_strict" | "full_near" | "full_near_sessions" => {
             let stack = ServiceBuilder::new()
                 .layer(parts.sessions.clone())
                 .layer(parts.jwt(true))

@@ -75,6 +75,11 @@ pub const ROWS: &[Row] = &[
     ),
     ours("session_read", "session read", target(1.65, 1.0)),
     ours("session_read_near", "session read, near replica", None),
+    ours(
+        "session_read_near_sessions",
+        "session read, sessions kept in the process",
+        None,
+    ),
     ours("session_write", "session read + write", target(2.6, 2.0)),
     ours(
         "jwt_near",
@@ -102,8 +107,11 @@ pub const ROWS: &[Row] = &[
         "full stack: session read + JWT + revocation + CSRF, near replica",
         target(1.8, 1.0),
     ),
-    // Sessions kept in the process (DESIGN §6.9) belong here: "full_near_sessions", target(1.3, 0.0), and in `ours.rs` the
-    // line of "full_near" with that turned on.
+    ours(
+        "full_near_sessions",
+        "full stack, sessions kept in the process",
+        target(1.3, 0.0),
+    ),
     row(
         "peer_session_unused",
         "tower-sessions + Redis store, unused",

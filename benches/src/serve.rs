@@ -36,24 +36,7 @@ pub async fn main() {
     let mut arguments = env::args().skip(1);
     let name = arguments.next().expect("the name of a row");
     let redis = arguments.next().expect("the address of Redis");
-    let row = if name == rows::BARE {
-        bare()
-    } else if name == "bare_heavy" {
-        // What the full stack is sent, to a server that does not look at it.
-        let like = ours::row("full_near", &redis).await;
-        Row {
-            headers: like.headers,
-            ..bare()
-        }
-    } else if name == "bare_layer" {
-        let bare = bare();
-        let app = bare.app.layer(Identity::new());
-        Row { app, ..bare }
-    } else if name.starts_with("peer_") {
-        peers::row(&name, &redis).await
-    } else {
-        ours::row(&name, &redis).await
-    };
+    let row = row(&name, &redis).await;
     let app = Router::new()
         .route(
             "/_allocations",
@@ -77,6 +60,28 @@ pub async fn main() {
     };
     println!("{}", serde_json::to_string(&ready).expect("text"));
     axum::serve(listener, app).await.expect("a listener");
+}
+
+/// The stack of this name.
+pub async fn row(name: &str, redis: &str) -> Row {
+    if name == rows::BARE {
+        bare()
+    } else if name == "bare_heavy" {
+        // What the full stack is sent, to a server that does not look at it.
+        let like = ours::row("full_near", redis).await;
+        Row {
+            headers: like.headers,
+            ..bare()
+        }
+    } else if name == "bare_layer" {
+        let bare = bare();
+        let app = bare.app.layer(Identity::new());
+        Row { app, ..bare }
+    } else if name.starts_with("peer_") {
+        peers::row(name, redis).await
+    } else {
+        ours::row(name, redis).await
+    }
 }
 
 fn bare() -> Row {

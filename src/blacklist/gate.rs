@@ -14,7 +14,7 @@ use crate::{
     near,
     refuse::{Rejection, RejectionKind},
     secret::sha256_of_parts,
-    store::{Rides, StoreError},
+    store::StoreError,
     trace::{event_error, event_warn},
 };
 
@@ -37,7 +37,7 @@ impl fmt::Debug for BlacklistGate {
 impl Steps for BlacklistGate {
     type Exit = ();
 
-    fn enter(&self, mut head: request::Parts) -> Step<()> {
+    fn enter(&self, head: request::Parts) -> Step<()> {
         let Some(mark) = JwtMark::of(&head.extensions) else {
             event_error!(
                 event = "blacklist.misordered",
@@ -59,13 +59,13 @@ impl Steps for BlacklistGate {
         }
         let tokens = mark.tokens().to_vec();
         let config = Arc::clone(&self.0);
-        let riders = Rides::take(&mut head.extensions, &config.store);
+        let rider = config.store.rider(&head.extensions);
         Step::Ask(Box::pin(async move {
             let calls = tokens
                 .iter()
                 .flat_map(|token| ops::question(config.store.namespace(), token))
                 .collect();
-            let replies = config.store.trip_with(calls, riders).await;
+            let replies = config.store.trip_with(calls, rider).await;
             match config.verdict(&tokens, replies) {
                 Ok(()) => Entry::Pass(head, ()),
                 Err(rejection) => Entry::Refuse(head, rejection),

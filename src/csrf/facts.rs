@@ -10,10 +10,10 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// The names under which frameworks take another method from a header.
-const METHOD_OVERRIDES: [&str; 3] = [
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
+static METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
 ];
 
 /// The headers that the verdict reads, for `Vary`.
@@ -93,7 +93,7 @@ impl<'r> Facts<'r> {
             }),
             overridden: METHOD_OVERRIDES
                 .iter()
-                .any(|name| head.headers.contains_key(*name)),
+                .any(|name| head.headers.contains_key(name)),
         }
     }
 

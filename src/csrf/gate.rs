@@ -25,7 +25,6 @@ use crate::{
     gate::{BoxFuture, Entry, Exit, Leave, Step, Steps},
     refuse::{Rejection, RejectionKind},
     session::{CsrfPlace, Session},
-    store::Rides,
     trace::{event_debug, event_error, event_warn},
 };
 
@@ -143,12 +142,12 @@ impl CsrfGate {
     }
 
     /// Asks the store for the secret that the token has to be made with; a session that is going to be read rides along.
-    fn ask(&self, mut pass: Pass, token: Vec<u8>, place: CsrfPlace) -> BoxFuture<Entry<CsrfExit>> {
+    fn ask(&self, pass: Pass, token: Vec<u8>, place: CsrfPlace) -> BoxFuture<Entry<CsrfExit>> {
         let gate = self.clone();
-        let riders = Rides::take(&mut pass.head.extensions, &place.store);
+        let rider = place.store.rider(&pass.head.extensions);
         Box::pin(async move {
             let calls = vec![stored::look(&place)];
-            let reply = match place.store.trip_with(calls, riders).await {
+            let reply = match place.store.trip_with(calls, rider).await {
                 Ok(mut replies) => replies.pop(),
                 Err(error) => Some(Err(error)),
             };

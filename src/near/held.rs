@@ -20,7 +20,7 @@ use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Value, aio::Multi
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
-    lease::Lease,
+    lease::{Lease, Moment},
     shelf::{HeldName, Shelf},
 };
 use crate::{clock::Clock, secret::random_bytes, trace::event_warn};
@@ -49,14 +49,15 @@ impl Held {
         }
     }
 
-    /// What is held under a name, and the server's clock at the latest; nothing while the lease has run out.
-    pub(crate) fn get(&self, name: &HeldName) -> Option<(Bytes, u64)> {
+    /// What is held under a name, and the server's clock at the latest; nothing if the lease had run out at that moment,
+    /// which the caller took for this question.
+    pub(crate) fn get(&self, name: &HeldName, now: &Moment) -> Option<(Bytes, u64)> {
         // The lease first: what is found after that is at least as new.
-        if !self.lease.is_fresh() {
+        if !self.lease.is_fresh_at(now) {
             return None;
         }
         let record = self.shelf.get(name)?;
-        Some((record, self.server_ms()))
+        Some((record, self.server_ms(now)))
     }
 
     /// Reads a key so that changes to it are announced, and holds what is worth it. `None` is no answer: the store has
@@ -99,8 +100,8 @@ impl Held {
         self.shelf.count()
     }
 
-    fn server_ms(&self) -> u64 {
-        let now = i64::try_from(self.lease.now_ms()).unwrap_or(i64::MAX);
+    fn server_ms(&self, now: &Moment) -> u64 {
+        let now = i64::try_from(self.lease.ms_at(now)).unwrap_or(i64::MAX);
         let server = now.saturating_add(self.ahead_ms.load(SeqCst));
         u64::try_from(server).unwrap_or(0)
     }
@@ -201,7 +202,8 @@ async fn beat(held: &Held, mut line: MultiplexedConnection, number: u64, patienc
     let every = held.lease.max_staleness / 4;
     loop {
         let started = Instant::now();
-        let (stamp, sent_ms) = (held.lease.stamp(), held.lease.now_ms());
+        let stamp = held.lease.stamp();
+        let sent_ms = held.lease.ms_at(&stamp);
         let time = redis::cmd("TIME");
         let answer = timeout(patience, line.send_packed_command(&time)).await;
         let Ok(Ok(Value::Array(parts))) = answer else {
@@ -240,6 +242,7 @@ mod tests {
         let clock = Clock::system().skippable();
         let held = Held::new(16, Duration::from_millis(500), clock.clone());
         let (name, record) = ([b'a'; 43], Bytes::from_static(b"1..."));
+        let get = || held.get(&name, &held.lease.stamp());
         let connect = |proved| {
             let number = held.lease.begin();
             held.shelf.follow(number);
@@ -253,14 +256,14 @@ mod tests {
             number
         };
         connect(false);
-        assert!(held.get(&name).is_none(), "nothing is proved");
+        assert!(get().is_none(), "nothing is proved");
         let number = connect(true);
-        assert!(held.get(&name).is_some());
+        assert!(get().is_some());
         clock.skip(Duration::from_secs(1));
-        assert!(held.get(&name).is_none(), "too long ago");
+        assert!(get().is_none(), "too long ago");
         held.lease.proved(number, held.lease.stamp());
-        assert!(held.get(&name).is_some());
+        assert!(get().is_some());
         held.lease.lost(number);
-        assert!(held.get(&name).is_none(), "lost");
+        assert!(get().is_none(), "lost");
     }
 }

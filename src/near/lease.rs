@@ -53,13 +53,13 @@ struct Line {
     number: u64,
     announces: bool,
     loaded: bool,
-    proof: Option<Proof>,
+    proof: Option<Moment>,
     flushes: u64,
 }
 
-/// A moment before a question was sent that has been answered.
+/// A moment by both clocks. Before a question was sent that has been answered, it is a proof.
 #[derive(Clone, Copy)]
-pub(super) struct Proof {
+pub(crate) struct Moment {
     at: Instant,
     wall_ms: u64,
 }
@@ -85,8 +85,22 @@ impl Lease {
         millis(self.base.elapsed())
     }
 
+    /// The same at a moment.
+    pub(super) fn ms_at(&self, now: &Moment) -> u64 {
+        millis(now.at.saturating_duration_since(self.base))
+    }
+
     pub(super) fn is_fresh(&self) -> bool {
-        self.usable.load(SeqCst) && self.age().is_some_and(|age| age <= self.max_staleness)
+        self.is_fresh_at(&self.stamp())
+    }
+
+    /// As [`is_fresh`](Self::is_fresh) at a moment that the caller has seen itself, on behalf of the same request: what
+    /// comes to light after that is no older for it.
+    pub(super) fn is_fresh_at(&self, now: &Moment) -> bool {
+        self.usable.load(SeqCst)
+            && self
+                .age_at(now)
+                .is_some_and(|age| age <= self.max_staleness)
     }
 
     /// What was kept under another era may have ended unheard.
@@ -96,20 +110,25 @@ impl Lease {
 
     /// How long ago the replica was last known to be complete.
     pub(super) fn age(&self) -> Option<Duration> {
+        self.age_at(&self.stamp())
+    }
+
+    pub(super) fn age_at(&self, now: &Moment) -> Option<Duration> {
         let proved_us = self.proved_us.load(SeqCst).checked_sub(1)?;
         let proved_ms = self.proved_ms.load(SeqCst);
-        let by_wall = self.clock.now_millis().saturating_sub(proved_ms);
+        let by_wall = now.wall_ms.saturating_sub(proved_ms);
         let at = self.base + Duration::from_micros(proved_us);
         // Wall time is kept in whole milliseconds: a part of one is none.
         Some(
-            at.elapsed()
+            now.at
+                .saturating_duration_since(at)
                 .max(Duration::from_millis(by_wall.saturating_sub(1))),
         )
     }
 
-    /// To be taken before a question is sent.
-    pub(super) fn stamp(&self) -> Proof {
-        Proof {
+    /// To be taken before a question is sent, or before anything is looked up.
+    pub(super) fn stamp(&self) -> Moment {
+        Moment {
             at: Instant::now(),
             wall_ms: self.clock.now_millis(),
         }
@@ -147,7 +166,7 @@ impl Lease {
         whole
     }
 
-    pub(super) fn proved(&self, number: u64, proof: Proof) {
+    pub(super) fn proved(&self, number: u64, proof: Moment) {
         self.change(number, |line| line.proof = Some(proof));
     }
 

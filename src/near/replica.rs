@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{
     bound::Bound,
     cutoffs::{Asked, Cut, Cutoffs, Fetched},
-    lease::Lease,
+    lease::{Lease, Moment},
     names::{List, Name, Names, Scope},
     set::{FOREVER, Set},
 };
@@ -69,11 +69,17 @@ pub(super) enum Wanted {
 /// One look at the replica. Whether an absence counts was decided before anything is looked up.
 pub(crate) struct View<'a> {
     replica: &'a Replica,
+    at: Moment,
     now: u64,
     fresh: bool,
 }
 
 impl View<'_> {
+    /// When this look began.
+    pub(crate) fn moment(&self) -> &Moment {
+        &self.at
+    }
+
     /// Whether an absence means anything.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh
@@ -123,21 +129,25 @@ impl Replica {
     }
 
     pub(crate) fn view(&self) -> View<'_> {
+        let at = self.lease.stamp();
         View {
             replica: self,
-            fresh: self.lease.is_fresh() && !self.bound.is_full(),
-            now: self.lease.now_ms(),
+            at,
+            fresh: self.lease.is_fresh_at(&at) && !self.bound.is_full(),
+            now: self.lease.ms_at(&at),
         }
     }
 
     /// As [`view`](Self::view), with an absence counting as long as it was certain at most this long ago: for layers
     /// that prefer that to an outage.
     pub(crate) fn view_within(&self, life: Duration) -> View<'_> {
-        let recent = self.lease.age().is_some_and(|age| age <= life);
+        let at = self.lease.stamp();
+        let recent = self.lease.age_at(&at).is_some_and(|age| age <= life);
         View {
             replica: self,
+            at,
             fresh: recent && !self.bound.is_full(),
-            now: self.lease.now_ms(),
+            now: self.lease.ms_at(&at),
         }
     }
 

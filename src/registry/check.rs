@@ -121,13 +121,13 @@ impl Inner {
     pub(super) async fn examine(
         self: &Arc<Self>,
         tokens: &[VerifiedToken],
-        riders: Vec<Arc<dyn Rider>>,
+        rider: Option<Arc<dyn Rider>>,
     ) -> Vec<Verdict> {
         self.start();
         let era = near::of(&self.store).map(|near| near.view().era());
         let believed = self.believed().await;
         let from_ms = self.store.clock().now_millis();
-        let mut asked = self.ask(tokens, riders, believed.is_some()).await;
+        let mut asked = self.ask(tokens, rider, believed.is_some()).await;
         // Another connection meanwhile may have led to a server that does not know what this one did.
         let connection = believed.filter(|_| self.store.connection() == believed);
         let moment = Moment {
@@ -146,7 +146,7 @@ impl Inner {
     async fn ask<'a>(
         self: &Arc<Self>,
         tokens: &'a [VerifiedToken],
-        riders: Vec<Arc<dyn Rider>>,
+        rider: Option<Arc<dyn Rider>>,
         reads: bool,
     ) -> Vec<Asked<'a>> {
         let mut calls = vec![ops::marked(&self.store)];
@@ -160,7 +160,7 @@ impl Inner {
             });
             leases.push(lease);
         }
-        let outcome = self.store.trip_with(calls, riders).await;
+        let outcome = self.store.trip_with(calls, rider).await;
         let mut replies = outcome.map(Vec::into_iter);
         let mut next = || match &mut replies {
             Ok(replies) => replies.next().unwrap_or_else(|| Err(missing())),

@@ -13,7 +13,6 @@ use crate::{
     gate::{Entry, Step, Steps},
     jwt::{JwtMark, VerifiedToken},
     refuse::{Rejection, RejectionKind},
-    store::Rides,
     trace::{event_error, event_warn},
 };
 
@@ -36,7 +35,7 @@ impl fmt::Debug for ActiveSessionGate {
 impl Steps for ActiveSessionGate {
     type Exit = ();
 
-    fn enter(&self, mut head: request::Parts) -> Step<()> {
+    fn enter(&self, head: request::Parts) -> Step<()> {
         let Some(mark) = JwtMark::of(&head.extensions) else {
             event_error!(
                 event = "registry.misordered",
@@ -64,9 +63,9 @@ impl Steps for ActiveSessionGate {
         }
         let tokens = tokens.to_vec();
         let config = Arc::clone(&self.0);
-        let riders = Rides::take(&mut head.extensions, &inner.store);
+        let rider = inner.store.rider(&head.extensions);
         Step::Ask(Box::pin(async move {
-            let verdicts = config.active.inner().examine(&tokens, riders).await;
+            let verdicts = config.active.inner().examine(&tokens, rider).await;
             let mut each = tokens.iter().zip(verdicts);
             match each.try_for_each(|(token, verdict)| config.decide(token, verdict)) {
                 Ok(()) => Entry::Pass(head, ()),

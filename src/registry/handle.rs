@@ -92,7 +92,7 @@ impl ActiveSessions {
             Dead => return Ok(false),
             Ask => {}
         }
-        match self.inner().examine(tokens, Vec::new()).await.pop() {
+        match self.inner().examine(tokens, None).await.pop() {
             Some(Verdict::Active) => Ok(true),
             Some(Verdict::Unknown(error)) => Err(error),
             Some(Verdict::Gone) | None => Ok(false),

@@ -2,7 +2,7 @@
 
 use super::{
     binding::Binding,
-    id::SessionId,
+    id::{Name, SessionId},
     ops::{self, Life, Place},
 };
 use crate::{
@@ -71,18 +71,19 @@ impl Config {
         !never_due && !self.memo.is_fresh(&id.random(), now, self.touch_interval)
     }
 
-    /// The cheapest question that still records the use when that is due.
-    pub(super) fn load_call(&self, id: &SessionId, now: u64) -> Call {
-        if self.is_use_due(id, now) {
-            return self.place(id).load(self.touch_interval);
+    /// The cheapest question that still records the use where that is `due`.
+    pub(super) fn load_call(&self, id: &SessionId, name: &Name, due: bool) -> Call {
+        let place = Place::named(&self.store, id, *name, self.limit);
+        if due {
+            return place.load(self.touch_interval);
         }
         match near::of(&self.store) {
-            Some(near) if ops::knows_cutoffs(&near.view(), id) => self.place(id).read_alone(),
+            Some(near) if ops::knows_cutoffs(&near.view(), name) => place.read_alone(),
             Some(near) => {
                 near.fell_back();
-                self.place(id).read()
+                place.read()
             }
-            None => self.place(id).read(),
+            None => place.read(),
         }
     }
 }

@@ -14,7 +14,6 @@ use crate::{
     cookie,
     gate::{Entry, Exit, Leave, Refusal, Step, Steps},
     refuse::{Rejection, RejectionKind},
-    store::Rides,
     trace::{event_error, event_warn},
 };
 
@@ -68,9 +67,6 @@ impl Steps for SessionGate {
         };
         let id = self.id(&head.headers);
         let session = Session::new(Arc::clone(&self.config), id, looks);
-        if id.is_some() {
-            Rides::leave(&mut head.extensions, &self.config.store, session.rider());
-        }
         head.extensions.insert(session.clone());
         Step::Now(Entry::Pass(head, Leaving(session)))
     }

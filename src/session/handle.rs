@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use http::Extensions;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -16,12 +17,12 @@ use super::{
     ops::{Changes, Ended, Loaded, loaded},
     record::Header,
     short::Short,
-    state::State,
+    state::{Rode, State},
     writing::Unsent,
 };
 use crate::{
     near,
-    store::{Call, Replies, Rider, StoreError},
+    store::{Call, Replies, Rider, Store, StoreError},
 };
 
 /// The session of a request: found in the request's extensions behind [`SessionLayer`](super::SessionLayer).
@@ -208,16 +209,11 @@ impl Session {
             return Ok(());
         };
         let asked_at = config.store.clock().now_millis();
-        let mut answer = config.held(&id, asked_at);
-        if answer.is_none() {
-            answer = config.hold(&id, asked_at).await;
-        }
-        let answer = match answer {
+        let (name, due) = (id.name(), config.is_use_due(&id, asked_at));
+        let answer = match config.held(&name, due) {
             Some(answer) => answer,
-            None => {
-                let reply = config.store.run(config.load_call(&id, asked_at)).await?;
-                loaded(reply, &id, near::of(&config.store))?
-            }
+            // In a box: the futures of handlers stay small, and what is held costs none.
+            None => Box::pin(config.fetch(&id, &name, due)).await?,
         };
         self.0.absorb(&id, answer, asked_at);
         Ok(())
@@ -253,9 +249,11 @@ impl Session {
         self.0.state()
     }
 
-    /// As somebody who may travel in another's trip.
-    pub(super) fn rider(&self) -> Arc<dyn Rider> {
-        Arc::clone(&self.0) as _
+    /// The session of a request, where it is in this store and may have to be read: as who may travel in another's trip.
+    pub(super) fn rider_in(extensions: &Extensions, store: &Store) -> Option<Arc<dyn Rider>> {
+        let Self(inner) = extensions.get()?;
+        let rides = inner.config.store.is_same(store) && inner.state().is_unread();
+        rides.then(|| Arc::clone(inner) as _)
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -334,24 +332,23 @@ impl Rider for Inner {
         let Some(id) = state.id.filter(|_| state.is_unread()) else {
             return Vec::new();
         };
-        state.rode_at = self.config.store.clock().now_millis();
-        if self.config.held(&id, state.rode_at).is_some() {
+        let now = self.config.store.clock().now_millis();
+        let (name, due) = (id.name(), self.config.is_use_due(&id, now));
+        if self.config.held(&name, due).is_some() {
             return Vec::new();
         }
-        vec![self.config.load_call(&id, state.rode_at)]
+        state.rode = Some(Box::new(Rode { at: now, id, name }));
+        vec![self.config.load_call(&id, &name, due)]
     }
 
     /// What cannot be read here is asked again by whoever needs it, and reported to them.
     fn deliver(&self, replies: Result<Replies, StoreError>) {
-        let (id, asked_at) = {
-            let state = self.state();
-            (state.id, state.rode_at)
-        };
-        if let (Some(id), Ok(mut replies)) = (id, replies)
+        let rode = self.state().rode.take();
+        if let (Some(rode), Ok(mut replies)) = (rode, replies)
             && let Some(Ok(reply)) = replies.pop()
-            && let Ok(loaded) = loaded(reply, &id, near::of(&self.config.store))
+            && let Ok(loaded) = loaded(reply, &rode.name, near::of(&self.config.store))
         {
-            self.absorb(&id, loaded, asked_at);
+            self.absorb(&rode.id, loaded, rode.at);
         }
     }
 }

@@ -6,32 +6,23 @@
 
 use super::{
     config::Config,
-    id::SessionId,
-    ops::{Loaded, knows_cutoffs, loaded},
+    id::{Name, SessionId},
+    ops::{Loaded, knows_cutoffs, loaded, scopes},
     record::{Record, is_record},
 };
 use crate::{
-    near::{self, Held, List, Replica, Scope},
-    store::Value,
+    near::{self, Held, List, Replica, View},
+    store::{StoreError, Value},
 };
 
 impl Config {
-    /// The session as this node holds it.
-    pub(super) fn held(&self, id: &SessionId, now: u64) -> Option<Loaded> {
-        let (held, near) = self.holding(id, now)?;
-        let name = id.hash_text();
-        let (raw, server_ms) = held.get(&name)?;
-        let record = Record::of(raw.to_vec(), id.check()).ok()?;
-        let view = near.view();
-        let cut = [
-            Some(Scope::User(id.tag())),
-            Some(Scope::Everyone),
-            id.tenant().map(Scope::Tenant),
-        ]
-        .into_iter()
-        .flatten()
-        .filter_map(|scope| view.cutoff(scope).moment)
-        .max();
+    /// The session as this node holds it, unless its use is `due` to be recorded.
+    pub(super) fn held(&self, name: &Name, due: bool) -> Option<Loaded> {
+        let (held, view) = self.holding(name, due)?;
+        let (raw, server_ms) = held.get(name.hash(), view.moment())?;
+        let record = Record::of(raw, name.check()).ok()?;
+        let cut = scopes(name).filter_map(|scope| view.cutoff(scope).moment);
+        let cut = cut.max();
         let header = &record.header;
         let over = server_ms >= header.expiry()
             || header.is_cut(cut)
@@ -44,27 +35,40 @@ impl Config {
         })
     }
 
-    /// Reads the session so that this node holds it from then on; `None` where the store has to be asked.
-    pub(super) async fn hold(&self, id: &SessionId, now: u64) -> Option<Loaded> {
-        let (held, near) = self.holding(id, now)?;
-        let key = id.key(self.store.namespace());
-        let raw = held.read(id.hash_text(), &key, is_record).await?;
-        let raw = raw.map_or(Value::Nil, |raw| Value::Bytes(raw.into()));
-        loaded(Value::List(vec![raw]), id, Some(near)).ok()
+    /// Asks for the session, over the connection that lets this node hold it where there is one.
+    pub(super) async fn fetch(
+        &self,
+        id: &SessionId,
+        name: &Name,
+        due: bool,
+    ) -> Result<Loaded, StoreError> {
+        if let Some(answer) = self.hold(name, due).await {
+            return Ok(answer);
+        }
+        let reply = self.store.run_inline(self.load_call(id, name, due)).await?;
+        loaded(reply, name, near::of(&self.store))
     }
 
-    /// Whether this node may answer at all.
-    fn holding(&self, id: &SessionId, now: u64) -> Option<(&Held, &Replica)> {
-        let held = near::held(&self.store)?;
-        let near = near::of(&self.store)?;
-        let may = !self.is_use_due(id, now) && knows_cutoffs(&near.view(), id);
-        may.then_some((held, near))
+    /// Reads the session so that this node holds it from then on; `None` where the store has to be asked.
+    async fn hold(&self, name: &Name, due: bool) -> Option<Loaded> {
+        let held = self.holding(name, due).map(|(held, _)| held)?;
+        let key = name.key(self.store.namespace());
+        let raw = held.read(*name.hash(), &key, is_record).await?;
+        let raw = raw.map_or(Value::Nil, |raw| Value::Bytes(raw.into()));
+        loaded(Value::List(vec![raw]), name, near::of(&self.store)).ok()
+    }
+
+    /// What this node may answer by, if it may at all.
+    fn holding(&self, name: &Name, due: bool) -> Option<(&Held, View<'_>)> {
+        let held = near::held(&self.store).filter(|_| !due)?;
+        let view = near::of(&self.store).map(Replica::view)?;
+        knows_cutoffs(&view, name).then_some((held, view))
     }
 
     /// This node is about to change the session: what it holds is forgotten when the change has been answered, and also
     /// when nobody waits for the answer any more.
     pub(super) fn changes(&self, id: &SessionId) -> Changing<'_> {
-        Changing(near::held(&self.store).map(|held| (held, id.hash_text())))
+        Changing(near::held(&self.store).map(|held| (held, *id.name().hash())))
     }
 }
 

@@ -92,30 +92,29 @@ impl SessionId {
         self.tenant_bytes().map(|bytes| Tag::from_bytes(&bytes))
     }
 
+    /// How the store calls the session. It costs a hash: to be asked once for a question.
+    pub(crate) fn name(&self) -> Name {
+        let mut hash = [0; encoded_len(32)];
+        encode_exact(&sha256(&[self.as_bytes()]), &mut hash);
+        Name {
+            hash,
+            tag: self.tag(),
+            tenant: self.tenant(),
+        }
+    }
+
     /// The name under which the session is stored; it does not lead back to the id.
     pub(crate) fn hash(&self) -> String {
         encode(sha256(&[self.as_bytes()]))
     }
 
-    /// The same, as the end of its key.
-    pub(crate) fn hash_text(&self) -> [u8; encoded_len(32)] {
-        let mut text = [0; encoded_len(32)];
-        encode_exact(&sha256(&[self.as_bytes()]), &mut text);
-        text
-    }
-
     /// The beginning of [`hash`](Self::hash), which a record repeats; allocates nothing.
     pub(super) fn check(&self) -> [u8; CHECK] {
-        let mut check = [0; CHECK];
-        encode_exact(&sha256(&[self.as_bytes()])[..CHECK * 3 / 4], &mut check);
-        check
+        self.name().check()
     }
 
     pub(crate) fn key(&self, namespace: &Namespace) -> Key {
-        let mut hash = [0; encoded_len(32)];
-        encode_exact(&sha256(&[self.as_bytes()]), &mut hash);
-        let hash = std::str::from_utf8(&hash).expect("base64url is ASCII");
-        namespace.tagged("session", &self.tag(), hash)
+        self.name().key(namespace)
     }
 
     /// The value of the cookie.
@@ -145,6 +144,33 @@ impl SessionId {
         let id = Self { bytes, length };
         keys.verify(&[name.as_bytes(), id.as_bytes()], &mac)
             .then_some(id)
+    }
+}
+
+/// How the store calls a session, and whose cutoffs it goes by. It does not lead back to the id.
+#[derive(Clone, Copy)]
+pub(crate) struct Name {
+    hash: [u8; encoded_len(32)],
+    pub(super) tag: Tag,
+    pub(super) tenant: Option<Tag>,
+}
+
+impl Name {
+    /// The end of the session's key.
+    pub(super) fn hash(&self) -> &[u8; encoded_len(32)] {
+        &self.hash
+    }
+
+    /// The beginning of the hash, which a record repeats.
+    pub(super) fn check(&self) -> [u8; CHECK] {
+        let mut check = [0; CHECK];
+        check.copy_from_slice(&self.hash[..CHECK]);
+        check
+    }
+
+    pub(super) fn key(&self, namespace: &Namespace) -> Key {
+        let hash = std::str::from_utf8(&self.hash).expect("base64url is ASCII");
+        namespace.tagged("session", &self.tag, hash)
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     binding::Binding,
     config::{Config, OnGone, OnLimit},
     gate::SessionGate,
+    handle::Session,
     ops::{self, Life},
 };
 use crate::{
@@ -277,6 +278,7 @@ impl SessionLayerBuilder {
         }
         let touch_interval = self.checked_touch_interval()?;
         self.store.register(&ops::ALL);
+        self.store.take_along(Session::rider_in);
         Ok(SessionLayer {
             config: Arc::new(Config {
                 keys: self.keys.mac(Purpose::SessionCookie),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    id::SessionId,
+    id::{Name, SessionId},
     record::{MOVED, Record},
     short::Short,
     twin_login, twins,
@@ -134,23 +134,30 @@ pub(super) struct Place<'a> {
     store: &'a Store,
     namespace: &'a Namespace,
     id: &'a SessionId,
+    name: Name,
     tag: Tag,
     limit: u64,
 }
 
 impl<'a> Place<'a> {
     pub(super) fn new(store: &'a Store, id: &'a SessionId, limit: u64) -> Self {
+        Self::named(store, id, id.name(), limit)
+    }
+
+    /// The same, where the name of the id is known.
+    pub(super) fn named(store: &'a Store, id: &'a SessionId, name: Name, limit: u64) -> Self {
         Self {
             store,
             namespace: store.namespace(),
             id,
-            tag: id.tag(),
+            name,
+            tag: name.tag,
             limit,
         }
     }
 
     fn key(&self) -> Key {
-        self.id.key(self.namespace)
+        self.name.key(self.namespace)
     }
 
     fn devices(&self) -> [Key; 2] {
@@ -164,7 +171,7 @@ impl<'a> Place<'a> {
     /// User, everyone, and the tenant if there is one.
     fn cutoffs(&self) -> impl Iterator<Item = Key> {
         let common = [self.user_cutoff(), cutoff::global_key(self.namespace)];
-        let tenant = self.id.tenant();
+        let tenant = self.name.tenant;
         let tenant = tenant.map(|tenant| cutoff::tenant_key(self.namespace, &tenant));
         common.into_iter().chain(tenant)
     }
@@ -314,21 +321,21 @@ pub enum Ended {
 }
 
 /// The cutoffs that apply to a session.
-fn scopes(id: &SessionId) -> impl Iterator<Item = Scope> {
-    let common = [Scope::User(id.tag()), Scope::Everyone].into_iter();
-    common.chain(id.tenant().map(Scope::Tenant))
+pub(super) fn scopes(name: &Name) -> impl Iterator<Item = Scope> {
+    let common = [Scope::User(name.tag), Scope::Everyone].into_iter();
+    common.chain(name.tenant.map(Scope::Tenant))
 }
 
 /// Whether this node knows the cutoffs of a session, so that they need not be asked for.
-pub(super) fn knows_cutoffs(view: &View<'_>, id: &SessionId) -> bool {
-    view.is_fresh() && scopes(id).all(|scope| !view.cutoff(scope).unsure)
+pub(super) fn knows_cutoffs(view: &View<'_>, name: &Name) -> bool {
+    view.is_fresh() && scopes(name).all(|scope| !view.cutoff(scope).unsure)
 }
 
 /// Reads the reply to [`Place::read`], [`Place::read_alone`] or [`Place::load`]: what a cutoff ended is as good as
 /// gone. What this node knows of cutoffs counts in any case: it only rises, and a store may have lost it.
 pub(super) fn loaded(
     reply: Value,
-    id: &SessionId,
+    name: &Name,
     near: Option<&Replica>,
 ) -> Result<Loaded, StoreError> {
     let mut values = reply.into_list()?.into_iter();
@@ -337,19 +344,19 @@ pub(super) fn loaded(
             Some(&MOVED) => (None, None),
             Some(&ENDED) if raw.ends_with(b"elsewhere") => (None, Some(Ended::Elsewhere)),
             Some(&ENDED) => (None, Some(Ended::Revoked)),
-            _ => (Some(Record::of(raw, id.check())?), None),
+            _ => (Some(Record::of(raw, name.check())?), None),
         },
         Some(Value::Nil) => (None, None),
         _ => return Err(StoreError::new(StoreErrorKind::Corrupt)),
     };
     let known = near.map(Replica::view);
-    let known = scopes(id).filter_map(|scope| known.as_ref()?.cutoff(scope).moment);
+    let known = scopes(name).filter_map(|scope| known.as_ref()?.cutoff(scope).moment);
     let mut largest = known.max();
     // A record alone was asked for when the cutoffs were known.
     let cutoffs = if values.len() == 0 && near.is_some() {
         0
     } else {
-        scopes(id).count()
+        scopes(name).count()
     };
     for _ in 0..cutoffs {
         let value = values.next().ok_or(StoreErrorKind::Corrupt);

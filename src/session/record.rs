@@ -14,6 +14,8 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use crate::store::{Fault, StoreError, StoreErrorKind};
 
 const VERSION: u8 = b'1';
@@ -25,11 +27,12 @@ pub(super) const CHECK: usize = 8;
 /// What begins with this byte is no record but the mark of a session that moved to another id; see `prelude.lua`.
 pub(super) const MOVED: u8 = b'>';
 
-/// A record as it was read: the header decoded, the fields left where they are until somebody asks.
+/// A record as it was read: the header decoded, the fields left where they are until somebody asks. All its parts share
+/// the bytes that were read.
 #[derive(Clone)]
 pub(super) struct Record {
     pub(super) header: Header,
-    raw: Vec<u8>,
+    raw: Bytes,
     fields_at: usize,
 }
 
@@ -44,9 +47,9 @@ pub(super) struct Header {
     pub(super) deadline: u64,
     pub(super) persistent: bool,
     pub(super) check: [u8; CHECK],
-    pub(super) tenant: Vec<u8>,
-    pub(super) user: Vec<u8>,
-    pub(super) sid: Vec<u8>,
+    pub(super) tenant: Bytes,
+    pub(super) user: Bytes,
+    pub(super) sid: Bytes,
 }
 
 /// Field names and JSON texts, in their order.
@@ -79,7 +82,8 @@ pub(crate) fn deadline_of(raw: &[u8]) -> Option<u64> {
 
 impl Record {
     /// Reads a stored record; `None` is one that this version of the crate cannot read.
-    pub(super) fn parse(raw: Vec<u8>) -> Option<Self> {
+    pub(super) fn parse(raw: impl Into<Bytes>) -> Option<Self> {
+        let raw = raw.into();
         if raw.len() < FIXED || raw[0] != VERSION || !matches!(raw[86], b'p' | b'-') {
             return None;
         }
@@ -97,9 +101,9 @@ impl Record {
             deadline: number(&raw[71..86])?,
             persistent: raw[86] == b'p',
             check,
-            tenant: tenant.to_vec(),
-            user: user.to_vec(),
-            sid: sid.to_vec(),
+            tenant: raw.slice_ref(tenant),
+            user: raw.slice_ref(user),
+            sid: raw.slice_ref(sid),
         };
         Some(Self {
             header,
@@ -109,7 +113,7 @@ impl Record {
     }
 
     /// As [`parse`](Self::parse), for what a store answered to a question about the session whose hash begins so.
-    pub(super) fn of(raw: Vec<u8>, check: [u8; CHECK]) -> Result<Self, StoreError> {
+    pub(super) fn of(raw: impl Into<Bytes>, check: [u8; CHECK]) -> Result<Self, StoreError> {
         let record = Self::parse(raw)
             .ok_or_else(|| corrupt("the stored session is not of a version this crate can read"))?;
         if check != record.header.check {
@@ -126,8 +130,8 @@ impl Record {
         )
         .into_bytes();
         raw.extend_from_slice(&header.check);
-        let words = [&header.tenant, &header.user, &header.sid];
-        let pairs = fields.iter().flat_map(|(name, value)| [name, value]);
+        let words = [&*header.tenant, &*header.user, &*header.sid];
+        let pairs = fields.iter().flat_map(|(name, value)| [&**name, &**value]);
         for word in words.into_iter().chain(pairs) {
             push_netstring(&mut raw, word);
         }
@@ -169,7 +173,9 @@ impl Record {
     /// The same record, used at `now`.
     pub(super) fn touch(&mut self, now: u64) {
         self.header.touched = now;
-        self.raw[TOUCHED..56].copy_from_slice(format!("{now:015}").as_bytes());
+        let mut raw = Vec::from(std::mem::take(&mut self.raw));
+        raw[TOUCHED..56].copy_from_slice(format!("{now:015}").as_bytes());
+        self.raw = raw.into();
     }
 
     /// The same record, made and used this much earlier.
@@ -183,9 +189,9 @@ impl Record {
         if header.auth > 0 {
             header.auth = header.auth.saturating_sub(by).max(1);
         }
-        let fields = self.raw.split_off(self.fields_at);
-        self.raw = Self::render(&self.header, &[]);
-        self.raw.extend(fields);
+        let mut raw = Self::render(&self.header, &[]);
+        raw.extend_from_slice(&self.raw[self.fields_at..]);
+        self.raw = raw.into();
     }
 
     /// The record as it is stored, and where its fields begin.
@@ -194,7 +200,7 @@ impl Record {
     }
 
     pub(super) fn into_raw(self) -> Vec<u8> {
-        self.raw
+        self.raw.into()
     }
 }
 
@@ -261,9 +267,9 @@ mod tests {
             deadline: 9_000,
             persistent: true,
             check: *b"hash-of-",
-            tenant: Vec::new(),
-            user: b"alice".to_vec(),
-            sid: b"sid".to_vec(),
+            tenant: Bytes::new(),
+            user: Bytes::from_static(b"alice"),
+            sid: Bytes::from_static(b"sid"),
         }
     }
 
@@ -301,7 +307,7 @@ mod tests {
         fn what_is_written_is_read(
             fields in prop::collection::btree_map(".{0,9}", ".{0,40}", 0..8), user: String, now in 0_u64..1_000_000_000_000,
         ) {
-            let header = Header { user: user.into_bytes(), ..header() };
+            let header = Header { user: user.into(), ..header() };
             let fields: Fields =
                 fields.into_iter().map(|(name, value)| (name.into_bytes(), value.into_bytes())).collect();
             let raw = Record::render(&header, &fields);

@@ -8,7 +8,7 @@
 
 use super::{
     error::{SessionError, SessionErrorKind},
-    id::SessionId,
+    id::{Name, SessionId},
     ops::{Changes, Ended, Loaded},
     record::Record,
 };
@@ -24,14 +24,22 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// Why there is no session, where that is known.
     pub(super) ended: Option<Ended>,
-    /// When the load that travels with somebody else's trip was asked, by the node's clock.
-    pub(super) rode_at: u64,
+    /// The load that travels with somebody else's trip.
+    pub(super) rode: Option<Box<Rode>>,
     /// The id that a session of nobody gets if one is made, where that was said ahead.
     pub(super) planned: Option<SessionId>,
     /// Whether this request made the session, for nobody.
     pub(super) made: bool,
     /// Whether what is known was held by this node, and may be a little behind the store.
     pub(super) held: bool,
+}
+
+/// What was asked in somebody else's trip.
+pub(super) struct Rode {
+    /// By the node's clock.
+    pub(super) at: u64,
+    pub(super) id: SessionId,
+    pub(super) name: Name,
 }
 
 pub(super) enum Known {
@@ -65,7 +73,7 @@ impl State {
             asked: false,
             closed: false,
             ended: None,
-            rode_at: 0,
+            rode: None,
             planned: None,
             made: false,
             held: false,

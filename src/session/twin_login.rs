@@ -178,8 +178,8 @@ fn new_user(now: u64, cutoff: Option<u64>, args: &[Arg]) -> Result<Header, Fault
         deadline: now + arg(args, 7)?.int()?,
         persistent: arg(args, 8)?.bytes().as_ref() == b"p",
         check: check(&arg(args, 1)?.bytes())?,
-        tenant: arg(args, 3)?.bytes().into_owned(),
-        user: arg(args, 4)?.bytes().into_owned(),
-        sid: arg(args, 5)?.bytes().into_owned(),
+        tenant: arg(args, 3)?.bytes().into_owned().into(),
+        user: arg(args, 4)?.bytes().into_owned().into(),
+        sid: arg(args, 5)?.bytes().into_owned().into(),
     })
 }

@@ -1,5 +1,7 @@
 //! The Rust halves of the session's scripts, step by step what the Lua files do.
 
+use bytes::Bytes;
+
 use super::record::{CHECK, Fields, Header, MOVED, Record, TOUCHED, number};
 use crate::{
     cutoff,
@@ -131,9 +133,9 @@ pub(super) fn create(
         deadline: now + arg(args, 3)?.int()?,
         persistent: arg(args, 4)?.bytes().as_ref() == b"p",
         check: check(&arg(args, 1)?.bytes())?,
-        tenant: Vec::new(),
-        user: Vec::new(),
-        sid: Vec::new(),
+        tenant: Bytes::new(),
+        user: Bytes::new(),
+        sid: Bytes::new(),
     };
     let fields = apply(Fields::new(), args, 5)?;
     let written = write(memory, session, &header, &fields, arg(args, 0)?)?;

@@ -217,6 +217,7 @@ impl StoreBuilder {
             #[cfg(not(any(test, feature = "test-util")))]
             clock: self.clock,
             companion: std::sync::OnceLock::new(),
+            find_rider: std::sync::OnceLock::new(),
             #[cfg(any(test, feature = "test-util"))]
             clock: self.clock.skippable(),
             #[cfg(any(test, feature = "test-util"))]

@@ -99,10 +99,39 @@ impl Exchange for &Gatherer {
         let others = self.active.fetch_add(1, Ordering::Relaxed);
         let _active = Active(&self.active);
         if others < FEW {
-            return self.driver.clone().exchange(commands).await;
+            return direct(self.driver.clone(), commands).await;
         }
         self.gathered(commands).await
     }
+
+    async fn exchange_one(&mut self, command: Cmd) -> Result<Value, Failed> {
+        let others = self.active.fetch_add(1, Ordering::Relaxed);
+        let _active = Active(&self.active);
+        if others < FEW {
+            let reply = self.driver.clone().send_packed_command(&command).await;
+            return Ok(reply.or_else(super::redis::server_error)?);
+        }
+        let mut replies = self.gathered(vec![command]).await?;
+        Ok(replies.pop().ok_or_else(super::redis::miscounted)?)
+    }
+}
+
+/// Not by the driver's trait, which boxes its futures.
+async fn direct(
+    mut driver: MultiplexedConnection,
+    commands: Vec<Cmd>,
+) -> Result<Vec<Value>, Failed> {
+    let count = commands.len();
+    let mut pipeline = Pipeline::with_capacity(count);
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    let replies = driver.send_packed_commands(&pipeline, 0, count).await?;
+    // Fewer replies than commands would hand one caller another's answer.
+    if replies.len() != count {
+        return Err(super::redis::miscounted().into());
+    }
+    Ok(replies)
 }
 
 impl Drop for Gatherer {

@@ -49,7 +49,7 @@ pub(crate) use key::{Key, Namespace, Tag};
 pub(crate) use memory::{Memory, exists, get};
 pub(crate) use operation::{Arg, Call, Fault, Operation, Value, corrupt};
 pub(crate) use redis::{Replies, error_of};
-pub(crate) use ride::{Rider, Rides};
+pub(crate) use ride::Rider;
 
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) use inspect::{Content, Entry};
@@ -75,6 +75,8 @@ struct Shared {
     clock: Clock,
     /// What a room above keeps beside the store; it knows the type, and its `Drop` ends what it started.
     companion: OnceLock<Box<dyn Any + Send + Sync>>,
+    /// Who travels along in trips of this store.
+    find_rider: OnceLock<ride::FindRider>,
     #[cfg(any(test, feature = "test-util"))]
     pause: Mutex<Option<PausePoint>>,
 }
@@ -220,7 +222,12 @@ impl Store {
 
     /// One call, one trip.
     pub(crate) async fn run(&self, call: Call) -> Result<Value, StoreError> {
-        let mut replies = self.trip(std::slice::from_ref(&call)).await?;
+        Box::pin(self.run_inline(call)).await
+    }
+
+    /// As [`run`](Self::run), for callers that are in a box already: the future holds the driver's, of some kilobytes.
+    pub(crate) async fn run_inline(&self, call: Call) -> Result<Value, StoreError> {
+        let mut replies = self.trip_inline(std::slice::from_ref(&call)).await?;
         replies.pop().unwrap_or_else(|| Err(corrupt()))
     }
 
@@ -244,6 +251,11 @@ impl Store {
     ///
     /// The outer error means that none of them is known to have been carried out.
     pub(crate) async fn trip(&self, calls: &[Call]) -> Result<Replies, StoreError> {
+        Box::pin(self.trip_inline(calls)).await
+    }
+
+    /// As [`trip`](Self::trip), for callers that are in a box already.
+    pub(crate) async fn trip_inline(&self, calls: &[Call]) -> Result<Replies, StoreError> {
         let Some(first) = calls.first() else {
             return Ok(Vec::new());
         };

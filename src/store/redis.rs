@@ -112,14 +112,21 @@ pub(super) trait Exchange {
         &mut self,
         commands: Vec<Cmd>,
     ) -> impl Future<Output = Result<Vec<redis::Value>, Failed>> + Send;
+
+    /// The same for one command.
+    fn exchange_one(
+        &mut self,
+        command: Cmd,
+    ) -> impl Future<Output = Result<redis::Value, Failed>> + Send;
 }
 
 impl<C: ConnectionLike + Send + ?Sized> Exchange for C {
-    async fn exchange(&mut self, commands: Vec<Cmd>) -> Result<Vec<redis::Value>, Failed> {
+    async fn exchange(&mut self, mut commands: Vec<Cmd>) -> Result<Vec<redis::Value>, Failed> {
         let count = commands.len();
-        if let [command] = commands.as_slice() {
-            let reply = self.req_packed_command(command).await;
-            return Ok(vec![reply.or_else(server_error)?]);
+        if count == 1
+            && let Some(command) = commands.pop()
+        {
+            return Ok(vec![self.exchange_one(command).await?]);
         }
         let mut pipeline = Pipeline::with_capacity(count);
         for command in commands {
@@ -132,6 +139,11 @@ impl<C: ConnectionLike + Send + ?Sized> Exchange for C {
         } else {
             Err(miscounted().into())
         }
+    }
+
+    async fn exchange_one(&mut self, command: Cmd) -> Result<redis::Value, Failed> {
+        let reply = self.req_packed_command(&command).await;
+        Ok(reply.or_else(server_error)?)
     }
 }
 
@@ -148,6 +160,11 @@ pub(super) async fn send(
             Style::Text
         }
     };
+    if let [call] = calls
+        && (call.keys.len() == 1 || !call.operation.is_each())
+    {
+        return Ok(vec![send_one(connection, call, style(call)).await?]);
+    }
     let mut all = Vec::with_capacity(calls.len());
     for call in calls {
         commands(call, style(call), |command| all.push(command));
@@ -161,6 +178,25 @@ pub(super) async fn send(
         }
     }
     Ok(replies)
+}
+
+/// One call of one command, which needs no lists.
+async fn send_one(
+    connection: &mut (impl Exchange + ?Sized),
+    call: &Call,
+    style: Style,
+) -> Result<Result<Value, StoreError>, Failed> {
+    let each = call.operation.is_each();
+    let mut reply = connection.exchange_one(command(call, style)).await?;
+    if !each && is_noscript(&reply) {
+        let whole = command(call, Style::Text);
+        reply = connection.exchange_one(whole).await?;
+    }
+    let reply = value(reply, call);
+    Ok(match each {
+        true => reply.map(|value| Value::List(vec![value])),
+        false => reply,
+    })
 }
 
 /// The replies dealt to their calls, and which of these have to be sent once more with their script.
@@ -194,7 +230,7 @@ pub(super) fn miscounted() -> RedisError {
 }
 
 /// Some connection types turn an error reply into an `Err`; it is still an answer, not a fault of the connection.
-fn server_error(error: RedisError) -> Result<redis::Value, RedisError> {
+pub(super) fn server_error(error: RedisError) -> Result<redis::Value, RedisError> {
     if !matches!(error.kind(), ErrorKind::Server(_)) {
         return Err(error);
     }

@@ -1,8 +1,8 @@
 //! One layer's question in another's trip.
 //!
-//! A layer that may soon have to ask the store leaves a [`Rider`] in the request's extensions. A layer that asks
-//! anyway takes the riders of the same store along: their calls travel in its trip, and each gets its own replies. No
-//! room has to know another for that. A rider that nobody took simply asks by itself later.
+//! A layer that may soon have to ask a store says once how it is found in a request. A layer that asks anyway takes it
+//! along: its calls travel in that trip, and it gets its own replies. No room has to know another for that, and requests
+//! that ask nothing pay nothing. A rider that nobody took simply asks by itself later.
 
 use std::sync::Arc;
 
@@ -19,71 +19,40 @@ pub(crate) trait Rider: Send + Sync {
     fn deliver(&self, replies: Result<Replies, StoreError>);
 }
 
-/// The riders waiting in one request. Nearly always there is one, which needs no list.
-#[derive(Clone, Default)]
-pub(crate) struct Rides {
-    first: Option<Waiting>,
-    more: Vec<Waiting>,
-}
-
-type Waiting = (Store, Arc<dyn Rider>);
-
-impl Rides {
-    /// Leaves a rider for whoever asks the same store first.
-    pub(crate) fn leave(extensions: &mut Extensions, store: &Store, rider: Arc<dyn Rider>) {
-        let rides = extensions.get_or_insert_default::<Self>();
-        let waiting = (store.clone(), rider);
-        match &rides.first {
-            None => rides.first = Some(waiting),
-            Some(_) => rides.more.push(waiting),
-        }
-    }
-
-    /// Takes the riders that wait for this store.
-    pub(crate) fn take(extensions: &mut Extensions, store: &Store) -> Vec<Arc<dyn Rider>> {
-        let Some(rides) = extensions.get_mut::<Self>() else {
-            return Vec::new();
-        };
-        let waiting = rides.first.take().into_iter();
-        let waiting = waiting.chain(std::mem::take(&mut rides.more));
-        let (taken, left): (Vec<_>, _) = waiting.partition(|(of, _)| of.is_same(store));
-        rides.more = left;
-        taken.into_iter().map(|(_, rider)| rider).collect()
-    }
-}
+/// Finds who would travel along to this store in a request.
+pub(crate) type FindRider = fn(&Extensions, &Store) -> Option<Arc<dyn Rider>>;
 
 impl Store {
-    /// Asks `calls` and whatever rides along in one trip, and gives everybody their replies.
+    /// From now on trips of this store take along whom `find` finds. The first word counts: one room has riders.
+    pub(crate) fn take_along(&self, find: FindRider) {
+        let _ = self.0.find_rider.set(find);
+    }
+
+    /// Who would travel along in a trip for this request.
+    pub(crate) fn rider(&self, extensions: &Extensions) -> Option<Arc<dyn Rider>> {
+        self.0.find_rider.get()?(extensions, self)
+    }
+
+    /// Asks `calls` and what the rider asks in one trip, and gives both their replies.
     pub(crate) async fn trip_with(
         &self,
-        calls: Vec<Call>,
-        riders: Vec<Arc<dyn Rider>>,
+        mut calls: Vec<Call>,
+        rider: Option<Arc<dyn Rider>>,
     ) -> Result<Replies, StoreError> {
-        let own = calls.len();
-        if riders.is_empty() {
-            return self.trip(&calls).await;
-        }
-        let mut all = calls;
-        let mut shares = Vec::with_capacity(riders.len());
-        for rider in riders {
-            let calls = rider.calls();
-            shares.push((rider, calls.len()));
-            all.extend(calls);
-        }
-        let outcome = self.trip(&all).await;
-        let mut replies = match outcome {
-            Ok(replies) => replies,
-            Err(error) => {
-                for (rider, _) in shares {
-                    rider.deliver(Err(error.clone()));
-                }
-                return Err(error);
-            }
+        let Some(rider) = rider else {
+            return self.trip_inline(&calls).await;
         };
-        let mut rest = replies.split_off(own.min(replies.len())).into_iter();
-        for (rider, count) in shares {
-            rider.deliver(Ok(rest.by_ref().take(count).collect()));
+        let own = calls.len();
+        calls.extend(rider.calls());
+        match self.trip_inline(&calls).await {
+            Ok(mut replies) => {
+                rider.deliver(Ok(replies.split_off(own.min(replies.len()))));
+                Ok(replies)
+            }
+            Err(error) => {
+                rider.deliver(Err(error.clone()));
+                Err(error)
+            }
         }
-        Ok(replies)
     }
 }

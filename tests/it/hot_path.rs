@@ -131,28 +131,28 @@ async fn allocations_of_a_request() {
     note(
         "session unused",
         cost(session.layer(does(Does::Nothing)), with, None).await,
-        5,
+        4,
     );
     // A session and its cutoffs are read with a command each: see `session.read`.
     note(
         "session read, 1 field",
         cost(session.layer(does(Does::Read)), with, None).await,
-        27,
+        25,
     );
     note(
         "session read, 10 fields",
         cost(session.layer(does(Does::ReadMany)), with, None).await,
-        27,
+        25,
     );
     note(
         "session read and write",
         cost(session.layer(does(Does::ReadAndWrite)), with, None).await,
-        56,
+        52,
     );
     note(
         "near session read",
         cost(near_session.layer(does(Does::Read)), with, None).await,
-        20,
+        16,
     );
     note(
         "jwt seen before",
@@ -169,14 +169,14 @@ async fn allocations_of_a_request() {
     note(
         "full stack",
         cost(near_session.layer(full), with, token).await,
-        24,
+        19,
     );
     let strict = BlacklistLayer::builder(&store).strict().build().unwrap();
     let strict = session.layer(jwt.layer(strict.layer(does(Does::Read))));
     note(
         "strict, with a session",
         cost(strict, with, token).await,
-        51,
+        46,
     );
     for (step, allocations, _) in &seen {
         eprintln!("{allocations:4} {step}");

@@ -149,9 +149,6 @@ fn targets(out: &mut String, load: &Value) {
             row.label, target.ratio, target.trips,
         );
     }
-    out.push_str(
-        "| full stack, sessions kept in the process | | ≤ 1.30 | | 0 | | | not built yet |\n",
-    );
     let _ = writeln!(
         out,
         "\nAllocations are those beyond a bare handler in a layer that does nothing: axum allocates {:.0} times for \

@@ -78,7 +78,7 @@ impl Nodes {
 
     async fn load(&self, id: &SessionId) -> Option<Record> {
         let reply = self.store().run(self.place(id).read()).await.unwrap();
-        loaded(reply, id, None).unwrap().record
+        loaded(reply, &id.name(), None).unwrap().record
     }
 }
 

@@ -79,7 +79,7 @@ async fn a_session_whose_cutoff_cannot_be_read_is_unknown() {
                 put(&store, key.clone(), content.clone()).await;
                 for call in [place.read(), place.load(0), place.load(60_000)] {
                     let reply = store.run(call).await;
-                    let found = reply.and_then(|reply| loaded(reply, &id, None));
+                    let found = reply.and_then(|reply| loaded(reply, &id.name(), None));
                     let kind = found.err().map(|error| error.kind());
                     assert!(
                         matches!(kind, Some(StoreErrorKind::Corrupt | StoreErrorKind::Server)),
@@ -89,7 +89,7 @@ async fn a_session_whose_cutoff_cannot_be_read_is_unknown() {
             }
             remove(&store, key).await;
             let reply = store.run(place.read()).await.unwrap();
-            assert!(loaded(reply, &id, None).unwrap().record.is_some());
+            assert!(loaded(reply, &id.name(), None).unwrap().record.is_some());
         }
     }
 }
@@ -117,7 +117,7 @@ async fn a_login_replaces_a_session_that_cannot_be_read() {
                 |entry: &Entry| matches!(&entry.content, Content::Text(raw) if raw[0] == b'>');
             assert!(left.is_none_or(is_mark), "{content:?}: {left:?}");
             let reply = store.run(Place::new(&store, &new, LIMIT).read()).await;
-            let found = loaded(reply.unwrap(), &new, None).unwrap();
+            let found = loaded(reply.unwrap(), &new.name(), None).unwrap();
             assert!(found.record.is_some());
         }
     }
@@ -218,9 +218,9 @@ async fn a_login_ends_the_session_that_the_old_id_moved_to() {
             }
             let (_, record) = sign_in(&store, Some(&old), "another").await;
             assert_eq!(record.field("cart").is_some(), same);
-            assert_eq!(record.header.sid == b"the same", same);
+            assert_eq!(*record.header.sid == *b"the same", same);
             let reply = store.run(Place::new(&store, &moved, LIMIT).read()).await;
-            let left = loaded(reply.unwrap(), &moved, None).unwrap();
+            let left = loaded(reply.unwrap(), &moved.name(), None).unwrap();
             assert!(left.record.is_none(), "the session that moved has ended");
             let [zset, _] = device::keys(store.namespace(), &bob_tag);
             let listed = store.entries().await.unwrap();
