@@ -150,6 +150,8 @@ impl Rotation {
             about: &login.about(),
             joins: login.sid.is_some(),
             started_ms: login.started.map_or(0, AuthStart::millis),
+            #[cfg(feature = "registry")]
+            started: login.started,
             ahead_kept: millis(inner.store.longest_credential()),
             most_devices: inner.settings.most_devices.into(),
             evict: inner.settings.evict,
@@ -185,12 +187,17 @@ impl Rotation {
         }
     }
 
-    /// The moment at which an authentication begins, in one trip: for [`RefreshLogin::not_before`].
+    /// The moment at which an authentication begins, in one trip: for [`RefreshLogin::not_before`]. Over a registry it is
+    /// [`ActiveSessions::auth_start`](crate::registry::ActiveSessions::auth_start), and works while the store is away.
     ///
     /// # Errors
     ///
-    /// When the store cannot say.
+    /// When the store cannot say, or over a registry the database.
     pub async fn auth_start(&self) -> Result<AuthStart, RefreshError> {
+        #[cfg(feature = "registry")]
+        if let Some(active) = &self.0.registry {
+            return active.auth_start().await.map_err(registered::failed);
+        }
         Ok(AuthStart::ask(&self.0.store).await?)
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    num::NonZeroU64,
     sync::{Arc, PoisonError},
 };
 
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::millis,
-    cutoff,
+    cutoff::{self, AuthStart},
     device::Device,
     jwt::VerifiedToken,
     secret::{encode, random_bytes},
@@ -114,6 +115,7 @@ impl ActiveSessions {
                     .map_err(|error| ActiveError::caused_by(ActiveErrorKind::Invalid, error))?,
             ),
         };
+        let (in_store, in_database) = began(login.started)?;
         let lifetime_ms = login
             .lifetime
             .map_or(self.inner().settings.lifetime_ms, millis);
@@ -125,10 +127,10 @@ impl ActiveSessions {
             data: login.about(),
             lifetime_ms: lifetime_ms.min(millis(self.inner().store.longest_credential())),
             auth_at_least_ms: 0,
-            not_before_ms: login.not_before_ms,
+            not_before_ms: in_database,
             limit: login.limit,
         };
-        let signed_in = self.begin(session).await?;
+        let signed_in = self.begin(session, in_store).await?;
         if login.sid.is_some() {
             // Somebody may have asked about it before it was there.
             let inner = self.inner();
@@ -138,14 +140,45 @@ impl ActiveSessions {
         Ok(signed_in)
     }
 
-    /// Writes a session, later than what the store knows to be cut off.
-    pub(crate) async fn begin(&self, mut session: NewSession) -> Result<SignedIn, ActiveError> {
+    /// The moment at which an authentication begins, for [`NewLogin::not_before`]: by the database's clock, and by the store's
+    /// if it is there. Taken before anything is read that the check of the credentials depends on.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot say.
+    pub async fn auth_start(&self) -> Result<AuthStart, ActiveError> {
+        let inner = self.inner();
+        let registry = inner.database.registry();
+        let question = async move { registry.auth_start().await };
+        let (in_database, in_store) = tokio::join!(
+            inner.database.ask(Patience::Write, question),
+            AuthStart::ask(&inner.store)
+        );
+        let moment = NonZeroU64::new(in_database?).unwrap_or(NonZeroU64::MIN);
+        let in_store = match in_store {
+            Ok(start) => Some(start),
+            Err(error) if error.is_outage() => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(AuthStart::by_database(moment, in_store))
+    }
+
+    /// Writes a session, later than what the store knows to be cut off. `began` are moments of its authentication by the
+    /// store's clock: a cutoff there since refuses it, as one in the database does by [`NewSession::not_before_ms`].
+    pub(crate) async fn begin(
+        &self,
+        mut session: NewSession,
+        began: Option<u64>,
+    ) -> Result<SignedIn, ActiveError> {
         let inner = self.inner();
         inner.start();
         if session.user.is_empty() || session.sid.is_empty() {
             return Err(ActiveError::new(ActiveErrorKind::Invalid));
         }
         let cutoff = self.cutoff_in_store(&session.tenant, &session.user).await;
+        if cutoff.zip(began).is_some_and(|(at, began)| at >= began) {
+            return Err(ActiveError::new(ActiveErrorKind::Cut));
+        }
         let least = cutoff.map_or(0, |cutoff| cutoff + 1);
         session.auth_at_least_ms = session.auth_at_least_ms.max(least);
         let (tenant, user) = (session.tenant.clone(), session.user.clone());
@@ -245,6 +278,16 @@ impl ActiveSessions {
     #[must_use]
     pub fn unfinished(&self) -> usize {
         self.inner().outbox.count()
+    }
+}
+
+/// When an authentication began, by the store's clock and by the database's. A moment that was not taken here says nothing
+/// about the database's cutoffs.
+pub(crate) fn began(start: Option<AuthStart>) -> Result<(Option<u64>, Option<u64>), ActiveError> {
+    match start.map(AuthStart::moments) {
+        None => Ok((None, None)),
+        Some((_, None)) => Err(ActiveError::new(ActiveErrorKind::Invalid)),
+        Some(moments) => Ok(moments),
     }
 }
 

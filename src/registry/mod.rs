@@ -109,6 +109,8 @@ pub use error::{ActiveError, ActiveErrorKind};
 pub(crate) use family::RegistryFamily;
 pub use gate::ActiveSessionGate;
 pub use handle::ActiveSessions;
+#[cfg(feature = "refresh")]
+pub(crate) use handle::began;
 pub use layer::{ActiveSessionLayer, ActiveSessionLayerBuilder};
 pub use login::{NewLogin, SignedIn};
 pub use memory::MemoryRegistry;

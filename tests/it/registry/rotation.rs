@@ -7,10 +7,12 @@ use std::{
 
 use portcullis::{
     Clock, Store,
+    cutoff::{AuthStart, Cutoffs},
     jwt::Issuer,
     refresh::{
         RefreshErrorKind, RefreshLogin, RefreshRequest, Rotation, RotationBuilder, TokenPair,
     },
+    registry::{ActiveErrorKind, CutoffScope, NewLogin, Registry, Revocation},
 };
 
 use super::{Bench, Node, Seat, benches, mock::Mock};
@@ -303,4 +305,82 @@ async fn store_and_database_decide_alike() {
             }
         }
     }
+}
+
+/// Fails if: the moment at which a login began is compared with cutoffs of another clock: with Redis a minute ahead of the
+/// database a password that was changed meanwhile would sign in, and with it a minute behind, or a cutoff that the database
+/// was only told of, a login right after the change would be refused.
+#[tokio::test]
+async fn when_a_login_began_is_told_by_the_clock_of_each_cutoff() {
+    const NOW: u64 = 1_700_000_000_000;
+    for (redis, database) in [(NOW, NOW), (NOW + 60_000, NOW), (NOW, NOW + 60_000)] {
+        let (redis, database) = (Clock::settable(redis), Clock::settable(database));
+        let store = Store::builder().clock(redis.clone()).memory();
+        let mock = Mock::new(&database);
+        let node = Node::new(&store, &mock, &redis);
+        assert!(node.active.ready().await);
+        let rotation = node.rotation(|b| b);
+        let tick = || {
+            redis.advance(Duration::from_millis(7));
+            database.advance(Duration::from_millis(7));
+        };
+        for raise in ["database", "by hand", "store"] {
+            let first = rotation.issue(&RefreshLogin::new("alice")).await.unwrap();
+            tick();
+            let before = rotation.auth_start().await.unwrap();
+            let text = serde_json::to_string(&before).unwrap();
+            assert_eq!(
+                serde_json::from_str::<AuthStart>(&text).unwrap(),
+                before,
+                "it can be kept"
+            );
+            tick();
+            let scope = CutoffScope::User {
+                tenant: String::new(),
+                user: "alice".to_owned(),
+            };
+            match raise {
+                "database" => {
+                    let ended = node.active.revoke_all("", "alice").await.unwrap();
+                    assert_eq!(ended, Revocation::Everywhere);
+                }
+                "by hand" => drop(mock.put_cutoff(&scope, None).await.unwrap()),
+                _ => drop(Cutoffs::new(&store).user("", "alice").await.unwrap()),
+            }
+            tick();
+            let stale = RefreshLogin::new("alice").not_before(before);
+            let refused = rotation.issue(&stale).await.unwrap_err().kind();
+            assert_eq!(refused, RefreshErrorKind::Outdated, "{raise}");
+            let stale = NewLogin::new("alice").not_before(before);
+            let refused = node.active.create(&stale).await.unwrap_err().kind();
+            assert_eq!(refused, ActiveErrorKind::Cut, "{raise}");
+            let after = rotation.auth_start().await.unwrap();
+            let fresh = RefreshLogin::new("alice").not_before(after);
+            let second = rotation.issue(&fresh).await.unwrap();
+            assert_eq!(node.status(&seat(&second)).await, 200, "{raise}");
+            let _ = node.active.revoke(first.sid()).await.unwrap();
+            let _ = node.active.revoke(second.sid()).await.unwrap();
+        }
+        let elsewhere = Cutoffs::new(&store).auth_start().await.unwrap();
+        let unknown = RefreshLogin::new("alice").not_before(elsewhere);
+        let refused = rotation.issue(&unknown).await.unwrap_err().kind();
+        assert_eq!(refused, RefreshErrorKind::Invalid);
+    }
+}
+
+/// Fails if: a login over a registry needs Redis to say when it began.
+#[tokio::test]
+async fn a_login_that_says_when_it_began_works_while_redis_is_away() {
+    let server = RedisServer::start().await;
+    let mock = Mock::new(&Clock::system());
+    let node = Node::connect(&server.url(), &mock).await;
+    let rotation = node.rotation(|b| b);
+    server.kill();
+    let began = rotation.auth_start().await.unwrap();
+    let login = RefreshLogin::new("alice").not_before(began);
+    let pair = rotation.issue(&login).await.unwrap();
+    assert_eq!(node.status(&seat(&pair)).await, 200);
+    let _ = node.active.revoke_all("", "alice").await.unwrap();
+    let late = rotation.issue(&login).await.unwrap_err().kind();
+    assert_eq!(late, RefreshErrorKind::Outdated);
 }
