@@ -26,6 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) enum Verdict {
     Active,
+    /// Its session is active, and whether the token itself was revoked nobody can say.
+    Unlisted(ActiveError),
     /// Revoked, cut off, of a session that is not active, or of somebody else's: no difference is made.
     Gone,
     /// Nobody can say.
@@ -221,9 +223,13 @@ impl Inner {
             }
             _ => self.by_itself(sid).await,
         };
-        match answer {
+        let verdict = match answer {
             Ok((standing, fresh_ms)) => self.judge(asked.token, &standing, heard, fresh_ms, moment),
             Err(error) => Verdict::Unknown(error),
+        };
+        match (verdict, &asked.heard) {
+            (Verdict::Active, Err(error)) => Verdict::Unlisted(error.clone().into()),
+            (verdict, _) => verdict,
         }
     }
 

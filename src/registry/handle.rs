@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    check::{Verdict, name, own_sid},
+    check::{Verdict, own_sid},
     database::Patience,
     error::{ActiveError, ActiveErrorKind},
     inner::Inner,
@@ -94,7 +94,7 @@ impl ActiveSessions {
             Ask => {}
         }
         match self.inner().examine(tokens, Vec::new()).await.pop() {
-            Some(Verdict::Active) => Ok(true),
+            Some(Verdict::Active | Verdict::Unlisted(_)) => Ok(true),
             Some(Verdict::Unknown(error)) => Err(error),
             Some(Verdict::Gone) | None => Ok(false),
         }
@@ -263,15 +263,10 @@ impl ActiveSessions {
     ///
     /// When the database could not confirm it.
     pub async fn touch(&self, sid: &str) -> Result<(), ActiveError> {
-        let inner = self.inner();
-        let (now, name) = (inner.store.clock().now_millis(), name(sid));
-        if inner.touched.is_fresh(&name, now, inner.settings.touch_ms) {
-            return Ok(());
+        match self.inner().is_touch_due(sid) {
+            true => self.inner().touch(sid.to_owned(), Patience::Check).await,
+            false => Ok(()),
         }
-        inner.touched.note(name, now);
-        let (registry, sid) = (inner.database.registry(), sid.to_owned());
-        let question = async move { registry.touch(&sid).await };
-        inner.database.ask(Patience::Check, question).await
     }
 
     /// How many revocations the store has not heard of yet, as far as this node knows.

@@ -159,7 +159,7 @@ impl Inner {
             }))
             .collect();
         for some in duties.chunks(BATCH) {
-            self.carry_out(some).await?;
+            self.carry_out(some, false).await?;
         }
         let kept = millis(self.store.longest_credential());
         self.store.run(ops::mark(&self.store, now, kept)).await?;
@@ -188,8 +188,8 @@ impl Inner {
         ]
     }
 
-    /// Tells the store of all of them in one trip. Doing it twice is harmless.
-    pub(super) async fn carry_out(&self, duties: &[Duty]) -> Result<(), ActiveError> {
+    /// Tells the store of all of them in one trip; `is_now` if they happened just now. Doing it twice is harmless.
+    pub(super) async fn carry_out(&self, duties: &[Duty], is_now: bool) -> Result<(), ActiveError> {
         let mut calls = Vec::new();
         let mut pledges = Vec::new();
         for duty in duties {
@@ -205,7 +205,7 @@ impl Inner {
                 }
                 Duty::Cut { scope, moment } => {
                     let scope = self.scope(scope);
-                    calls.push(cutoff::at_least_call(&self.store, &scope, *moment));
+                    calls.push(cutoff::at_least_call(&self.store, &scope, *moment, is_now));
                 }
             }
         }
@@ -303,7 +303,7 @@ impl Inner {
             if some.is_empty() {
                 return true;
             }
-            if self.carry_out(&some).await.is_err() {
+            if self.carry_out(&some, false).await.is_err() {
                 return false;
             }
             self.outbox.done(&some);
