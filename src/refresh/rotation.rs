@@ -2,8 +2,6 @@
 
 use std::{fmt, sync::Arc};
 
-#[cfg(feature = "registry")]
-use super::registered;
 use super::{
     Adoption, RefreshRequest,
     asked::{narrowed, spaced},
@@ -13,6 +11,8 @@ use super::{
     ops::{self, Asked, How, Issued, NewFamily, Owner, Rotated},
     token::{Family, Token, sid_bytes},
 };
+#[cfg(feature = "registry")]
+use super::{registered, takeover::Next};
 use crate::{
     clock::millis,
     cutoff::AuthStart,
@@ -187,20 +187,6 @@ impl Rotation {
         }
     }
 
-    /// The moment at which an authentication begins, in one trip: for [`RefreshLogin::not_before`]. Over a registry it is
-    /// [`ActiveSessions::auth_start`](crate::registry::ActiveSessions::auth_start), and works while the store is away.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot say, or over a registry the database.
-    pub async fn auth_start(&self) -> Result<AuthStart, RefreshError> {
-        #[cfg(feature = "registry")]
-        if let Some(active) = &self.0.registry {
-            return active.auth_start().await.map_err(registered::failed);
-        }
-        Ok(AuthStart::ask(&self.0.store).await?)
-    }
-
     /// Takes a refresh token and hands out the pair that follows, in one trip.
     ///
     /// Inside the grace time everybody who presents the token of before gets the same refresh token: parallel tabs, and
@@ -302,7 +288,12 @@ impl Inner {
         };
         #[cfg(feature = "registry")]
         if let Some(active) = &self.registry {
-            return registered::rotate(active, token, &successor, &nonce, key_id, &asked).await;
+            let next = Next {
+                successor: &successor,
+                nonce: &nonce,
+                key_id,
+            };
+            return self.by_registry(active, token, &next, &asked).await;
         }
         let call = ops::rotate(&self.store, token, &successor, &nonce, key_id, &asked);
         let reply = self.store.run_twice(call).await?;

@@ -133,11 +133,16 @@ impl ActiveSessions {
         let signed_in = self.begin(session, in_store).await?;
         if login.sid.is_some() {
             // Somebody may have asked about it before it was there.
-            let inner = self.inner();
-            let forget = ops::forget(&inner.store, &signed_in.sid, inner.generation_ms());
-            let _ = inner.store.run(forget).await;
+            self.forget(&signed_in.sid).await;
         }
         Ok(signed_in)
+    }
+
+    /// Nobody goes by what was said of the session before.
+    pub(crate) async fn forget(&self, sid: &str) {
+        let inner = self.inner();
+        let forget = ops::forget(&inner.store, sid, inner.generation_ms());
+        let _ = inner.store.run(forget).await;
     }
 
     /// The moment at which an authentication begins, for [`NewLogin::not_before`]: by the database's clock, and by the store's
