@@ -11,7 +11,8 @@ use super::{
 use crate::cutoff::AuthStart;
 
 impl Rotation {
-    /// The moment at which an authentication begins, in one trip: for [`RefreshLogin::not_before`]. Over a registry it is
+    /// The moment at which an authentication begins, in one trip: for
+    /// [`RefreshLogin::not_before`](super::RefreshLogin::not_before). Over a registry it is
     /// [`ActiveSessions::auth_start`](crate::registry::ActiveSessions::auth_start), and works while the store is away.
     ///
     /// # Errors
