@@ -160,13 +160,25 @@ pub(crate) fn raise_call(namespace: &Namespace, key: Key, kept: u64) -> Call {
     Call::new(&RAISE, keys, vec![kept.into()])
 }
 
-/// Raises the cutoff of `scope` to `moment`, which somebody else decided.
+/// How far the store's clock may be ahead of another, and the way to the store may take, before it matters.
 #[cfg(feature = "registry")]
-pub(crate) fn at_least_call(store: &Store, scope: &Scope, moment: u64) -> Call {
+const ALLOWANCE_MS: u64 = 250;
+/// For moments that may be long ago.
+#[cfg(feature = "registry")]
+const ANY_TIME_MS: u64 = 1_000_000_000_000_000;
+
+/// Raises the cutoff of `scope` to `moment`, which somebody else decided; `is_now` if that was just now.
+#[cfg(feature = "registry")]
+pub(crate) fn at_least_call(store: &Store, scope: &Scope, moment: u64, is_now: bool) -> Call {
     let kept = millis(store.longest_credential());
     let key = key_of(store.namespace(), scope);
     let keys = vec![key, largest_key(store.namespace())];
-    Call::new(&AT_LEAST, keys, vec![moment.into(), kept.into()])
+    let allowance = if is_now { ALLOWANCE_MS } else { ANY_TIME_MS };
+    Call::new(
+        &AT_LEAST,
+        keys,
+        vec![moment.into(), kept.into(), allowance.into()],
+    )
 }
 
 /// What the cutoffs of these scopes are.
@@ -235,11 +247,14 @@ pub(crate) fn keep(memory: &mut Memory, key: &Key, at: u64, kept: u64) -> Result
 
 /// The Rust half of `at_least.lua`.
 #[cfg(feature = "registry")]
-fn at_least(memory: &mut Memory, _: u64, keys: &[Key], args: &[Arg]) -> Result<Value, Fault> {
-    let ([key, largest], [moment, kept]) = (keys, args) else {
+fn at_least(memory: &mut Memory, now: u64, keys: &[Key], args: &[Arg]) -> Result<Value, Fault> {
+    let ([key, largest], [moment, kept, allowance]) = (keys, args) else {
         return Err(Fault::Corrupt);
     };
-    let (old, known, new) = (read(memory, key)?, read(memory, largest)?, moment.int()?);
+    let (old, known, mut new) = (read(memory, key)?, read(memory, largest)?, moment.int()?);
+    if now > new + allowance.int()? {
+        new = now;
+    }
     if old.is_none_or(|old| new > old) {
         let kept = kept.int()?;
         keep(memory, key, new, kept)?;

@@ -14,7 +14,8 @@ pub(crate) static START: Operation =
     Operation::script("cutoff.start", &[LUA, include_str!("start.lua")], start);
 
 /// The moment at which somebody began to authenticate, by the store's own reckoning: later than every cutoff raised before
-/// it was taken, and never later than one raised afterwards.
+/// it was taken, and never later than one raised afterwards. Where a [registry](crate::registry) keeps logins, by the
+/// database's as well: their clocks differ, and each is compared with its own cutoffs only.
 ///
 /// A password that is being checked while the account is locked or its password changed proves nothing any more. Take
 /// the moment **before** anything is read that the check depends on, such as the stored hash, and give it to the login:
@@ -37,20 +38,71 @@ pub(crate) static START: Operation =
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct AuthStart(NonZeroU64);
+#[serde(from = "Written", into = "Written")]
+pub struct AuthStart {
+    /// `None` if the store was away: whoever asks the store about it is refused.
+    store: Option<NonZeroU64>,
+    database: Option<NonZeroU64>,
+}
+
+/// A number, or both moments where there is a database.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Store(NonZeroU64),
+    Both(Option<NonZeroU64>, NonZeroU64),
+}
+
+impl From<Written> for AuthStart {
+    fn from(written: Written) -> Self {
+        let (store, database) = match written {
+            Written::Store(store) => (Some(store), None),
+            Written::Both(store, database) => (store, Some(database)),
+        };
+        Self { store, database }
+    }
+}
+
+impl From<AuthStart> for Written {
+    fn from(start: AuthStart) -> Self {
+        match (start.store, start.database) {
+            (store, Some(database)) => Self::Both(store, database),
+            (store, None) => Self::Store(store.unwrap_or(NonZeroU64::MIN)),
+        }
+    }
+}
 
 impl AuthStart {
     /// Asks the store, in one trip.
     pub(crate) async fn ask(store: &Store) -> Result<Self, StoreError> {
         let moment = store.run(start_call(store)).await?.number()?;
-        NonZeroU64::new(moment).map(Self).ok_or_else(corrupt)
+        let store = NonZeroU64::new(moment).ok_or_else(corrupt)?;
+        Ok(Self {
+            store: Some(store),
+            database: None,
+        })
     }
 
-    /// As scripts take it.
+    /// What the database says, and the store if it is there.
+    #[cfg(feature = "registry")]
+    pub(crate) fn by_database(database: NonZeroU64, store: Option<Self>) -> Self {
+        Self {
+            store: store.and_then(|start| start.store),
+            database: Some(database),
+        }
+    }
+
+    /// As scripts take it. Without one it is too long ago for any login.
     #[cfg(any(feature = "session", feature = "refresh"))]
     pub(crate) fn millis(self) -> u64 {
-        self.0.get()
+        self.store.map_or(1, NonZeroU64::get)
+    }
+
+    /// By the store's reckoning, and by the database's.
+    #[cfg(feature = "registry")]
+    pub(crate) fn moments(self) -> (Option<u64>, Option<u64>) {
+        let of = |moment: Option<NonZeroU64>| moment.map(NonZeroU64::get);
+        (of(self.store), of(self.database))
     }
 }
 

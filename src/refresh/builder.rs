@@ -112,7 +112,10 @@ impl RotationBuilder {
     /// needs the database alone. A family is then the session of its `sid`, which
     /// [`ActiveSessionLayer`](crate::registry::ActiveSessionLayer) checks; end it there, or here.
     ///
-    /// Families that the store has from before are not taken over: their holders sign in again.
+    /// Families that the store has from before move to the database with their next use, so nobody has to sign in again; until
+    /// then their access tokens have no active session, and are refused there with 401, after which clients refresh. A token
+    /// that the database does not know is therefore a question to the store: while that is away, 503. Switch it on at all nodes
+    /// before a flush of the store: what has not moved by then is lost with it.
     #[cfg(feature = "registry")]
     pub fn registry(mut self, active: &crate::registry::ActiveSessions) -> Self {
         self.registry = Some(active.clone());

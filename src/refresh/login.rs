@@ -88,7 +88,8 @@ impl RefreshLogin {
     /// When the authentication began, taken with [`Rotation::auth_start`](super::Rotation::auth_start) before the credentials
     /// were looked up: if everything of the user was ended since, this login is refused
     /// ([`Outdated`](super::RefreshErrorKind::Outdated)) and nothing is written. Without it, a password that was still being
-    /// checked while it was changed signs in.
+    /// checked while it was changed signs in. Over a registry one that was taken elsewhere is
+    /// [`Invalid`](super::RefreshErrorKind::Invalid): it says nothing about the database's cutoffs.
     pub fn not_before(mut self, began: AuthStart) -> Self {
         self.started = Some(began);
         self

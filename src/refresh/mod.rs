@@ -54,6 +54,8 @@ mod registered;
 mod rotation;
 #[cfg(feature = "registry")]
 mod row;
+#[cfg(feature = "registry")]
+mod takeover;
 mod token;
 mod twins;
 

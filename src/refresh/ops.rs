@@ -70,6 +70,9 @@ pub(super) struct NewFamily<'a> {
     pub(super) joins: bool,
     /// When the authentication began; 0 is not said.
     pub(super) started_ms: u64,
+    /// The same, with the database's moment.
+    #[cfg(feature = "registry")]
+    pub(super) started: Option<cutoff::AuthStart>,
 }
 
 pub(super) fn issue(store: &Store, token: &Token, key_id: [u8; 4], new: &NewFamily<'_>) -> Call {

@@ -66,6 +66,8 @@ impl Families {
             evict: draw.evict,
             joins: draw.auth_ms > 0,
             started_ms: draw.started_ms,
+            #[cfg(feature = "registry")]
+            started: None,
         };
         let call = ops::issue(store, &token, self.keys.signing_key_id(), &new);
         self.tokens.push(token);

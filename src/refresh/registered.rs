@@ -12,7 +12,7 @@ use super::{
 use crate::{
     registry::{
         ActiveError, ActiveErrorKind, ActiveSessions, Found, Limit, NewSession, Registered,
-        RegistryFamily, Rotated,
+        RegistryFamily, Rotated, began,
     },
     trace::event_warn,
 };
@@ -57,6 +57,10 @@ async fn begin(
     new: &NewFamily<'_>,
     data: &Data,
 ) -> Result<Issued, RefreshError> {
+    // What authenticated then, or began to, is dead if a cutoff came since.
+    let (in_store, in_database) = began(new.started).map_err(failed)?;
+    let authenticated = Some(new.auth_ms).filter(|moment| *moment > 0);
+    let first = |started: Option<u64>| [started, authenticated].into_iter().flatten().min();
     let most = u32::try_from(new.most_devices).unwrap_or(u32::MAX);
     let session = NewSession {
         sid: token.family.sid(),
@@ -66,17 +70,13 @@ async fn begin(
         data: data.to_text(),
         lifetime_ms: new.idle_ms.min(new.absolute_ms),
         auth_at_least_ms: new.auth_ms,
-        // What authenticated then, or began to, is dead if a cutoff came since.
-        not_before_ms: [new.auth_ms, new.started_ms]
-            .into_iter()
-            .filter(|moment| *moment > 0)
-            .min(),
+        not_before_ms: first(in_database),
         limit: (most > 0).then_some(Limit {
             most,
             evict: new.evict,
         }),
     };
-    match active.begin(session).await {
+    match active.begin(session, first(in_store)).await {
         Ok(signed_in) => Ok(Issued::Done {
             auth_ms: signed_in.auth_ms,
             ends_ms: signed_in.created_ms.saturating_add(new.absolute_ms),
@@ -86,7 +86,7 @@ async fn begin(
             },
         }),
         Err(error) if error.kind() == ActiveErrorKind::TooMany => Ok(Issued::Full),
-        Err(error) if error.kind() == ActiveErrorKind::Cut && new.started_ms > 0 => {
+        Err(error) if error.kind() == ActiveErrorKind::Cut && new.started.is_some() => {
             Ok(Issued::Outdated)
         }
         Err(error) if error.kind() == ActiveErrorKind::Cut => Ok(Issued::Cut),
@@ -102,11 +102,19 @@ async fn join(
     mut data: Data,
     mut found: Found,
 ) -> Result<Issued, RefreshError> {
+    let (_, started) = began(new.started).map_err(failed)?;
     for _ in 0..TRIES {
         let session = &found.session;
         let is_owner = session.tenant == new.tenant && session.user == new.user;
         if !is_owner || !found.is_active() {
             return Ok(Issued::Cut);
+        }
+        if found
+            .cutoff_ms
+            .zip(started)
+            .is_some_and(|(at, began)| at >= began)
+        {
+            return Ok(Issued::Outdated);
         }
         data.family.began_ms = Some(found.now_ms);
         let next = Rotated {

@@ -2,8 +2,6 @@
 
 use std::{fmt, sync::Arc};
 
-#[cfg(feature = "registry")]
-use super::registered;
 use super::{
     Adoption, RefreshRequest,
     asked::{narrowed, spaced},
@@ -13,6 +11,8 @@ use super::{
     ops::{self, Asked, How, Issued, NewFamily, Owner, Rotated},
     token::{Family, Token, sid_bytes},
 };
+#[cfg(feature = "registry")]
+use super::{registered, takeover::Next};
 use crate::{
     clock::millis,
     cutoff::AuthStart,
@@ -150,6 +150,8 @@ impl Rotation {
             about: &login.about(),
             joins: login.sid.is_some(),
             started_ms: login.started.map_or(0, AuthStart::millis),
+            #[cfg(feature = "registry")]
+            started: login.started,
             ahead_kept: millis(inner.store.longest_credential()),
             most_devices: inner.settings.most_devices.into(),
             evict: inner.settings.evict,
@@ -183,15 +185,6 @@ impl Rotation {
             Issued::Cut => Err(RefreshError::new(RefreshErrorKind::Revoked)),
             Issued::Full => Err(RefreshError::new(RefreshErrorKind::TooManyDevices)),
         }
-    }
-
-    /// The moment at which an authentication begins, in one trip: for [`RefreshLogin::not_before`].
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot say.
-    pub async fn auth_start(&self) -> Result<AuthStart, RefreshError> {
-        Ok(AuthStart::ask(&self.0.store).await?)
     }
 
     /// Takes a refresh token and hands out the pair that follows, in one trip.
@@ -295,7 +288,12 @@ impl Inner {
         };
         #[cfg(feature = "registry")]
         if let Some(active) = &self.registry {
-            return registered::rotate(active, token, &successor, &nonce, key_id, &asked).await;
+            let next = Next {
+                successor: &successor,
+                nonce: &nonce,
+                key_id,
+            };
+            return self.by_registry(active, token, &next, &asked).await;
         }
         let call = ops::rotate(&self.store, token, &successor, &nonce, key_id, &asked);
         let reply = self.store.run_twice(call).await?;

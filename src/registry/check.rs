@@ -26,6 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) enum Verdict {
     Active,
+    /// Its session is active, and whether the token itself was revoked nobody can say.
+    Unlisted(ActiveError),
     /// Revoked, cut off, of a session that is not active, or of somebody else's: no difference is made.
     Gone,
     /// Nobody can say.
@@ -113,7 +115,13 @@ impl Inner {
             (kept.from_ms..kept.until_ms).contains(&now)
                 && kept.era == view.era()
                 && kept.owner == owner_of(token)
+                // Else something may have ended that this node could not remember, or the store has yet to be told of.
+                && self.is_told()
         };
+        let (tenant, user) = (token.tenant().unwrap_or(""), token.sub().unwrap_or(""));
+        if kept.is_some_and(|kept| self.outbox.has_cut(tenant, user, kept.auth_ms)) {
+            return Dead;
+        }
         if kept.is_some_and(holds) { Clear } else { Ask }
     }
 
@@ -215,9 +223,13 @@ impl Inner {
             }
             _ => self.by_itself(sid).await,
         };
-        match answer {
+        let verdict = match answer {
             Ok((standing, fresh_ms)) => self.judge(asked.token, &standing, heard, fresh_ms, moment),
             Err(error) => Verdict::Unknown(error),
+        };
+        match (verdict, &asked.heard) {
+            (Verdict::Active, Err(error)) => Verdict::Unlisted(error.clone().into()),
+            (verdict, _) => verdict,
         }
     }
 
@@ -300,7 +312,10 @@ impl Inner {
             token.sub() == Some(&*owner.user) && token.tenant().unwrap_or("") == owner.tenant;
         let is_dead = heard.is_some_and(|heard| heard.is_dead(token, Some(owner.auth_ms)));
         // Once more: it may have been ended here while the store was asked.
-        let ended = own_sid(token).is_some_and(|sid| self.outbox.has_ended(sid));
+        let ended = own_sid(token).is_some_and(|sid| self.outbox.has_ended(sid))
+            || self
+                .outbox
+                .has_cut(&owner.tenant, &owner.user, owner.auth_ms);
         if !is_owner || is_dead || ended {
             return Verdict::Gone;
         }

@@ -24,6 +24,7 @@ const GIVEN_UP_AFTER: u32 = 10;
 pub(super) struct Database {
     registry: Arc<dyn Registry>,
     places: Arc<Semaphore>,
+    most: usize,
     queue_wait: Duration,
     deadline: Duration,
     breaker: Breaker,
@@ -38,6 +39,8 @@ pub(super) enum Patience {
     Write,
     /// What nobody waits for: many deadlines long.
     Background,
+    /// What nobody misses: only while at least half of the places are free.
+    Spare,
 }
 
 impl Database {
@@ -50,6 +53,7 @@ impl Database {
         Self {
             registry,
             places: Arc::new(Semaphore::new(places)),
+            most: places,
             queue_wait,
             deadline,
             breaker: Breaker::new(FAILURES_UNTIL_OPEN, OPEN_FOR),
@@ -69,8 +73,11 @@ impl Database {
         if !self.breaker.lets_through(Instant::now()) {
             return Err(ActiveError::new(ActiveErrorKind::Database));
         }
+        if patience == Patience::Spare && self.places.available_permits() * 2 < self.most {
+            return Err(ActiveError::new(ActiveErrorKind::Busy));
+        }
         let (queue_wait, deadline) = match patience {
-            Patience::Check => (self.queue_wait, self.deadline),
+            Patience::Check | Patience::Spare => (self.queue_wait, self.deadline),
             Patience::Write => (self.deadline, self.deadline),
             Patience::Background => (self.deadline, self.deadline * GIVEN_UP_AFTER),
         };

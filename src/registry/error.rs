@@ -31,7 +31,8 @@ pub enum ActiveErrorKind {
     TooMany,
     /// A cutoff ended all sessions of the user while the password was being checked.
     Cut,
-    /// An argument cannot be used: an empty user, or random numbers that cannot be had.
+    /// An argument cannot be used: an empty user, an [`AuthStart`](crate::cutoff::AuthStart) that was
+    /// not taken from [`ActiveSessions::auth_start`](super::ActiveSessions::auth_start), or random numbers that cannot be had.
     Invalid,
 }
 

@@ -61,7 +61,11 @@ impl ActiveSessions {
         sid: &str,
         reason: &'static str,
     ) -> Result<Revocation, ActiveError> {
-        self.end(Which::Sid(sid.to_owned()), reason).await?;
-        Ok(self.finish(ends(tenant, user, vec![sid.to_owned()])).await)
+        let [tenant, user, sid] = [tenant, user, sid].map(str::to_owned);
+        self.whole(|active| async move {
+            active.end(Which::Sid(sid.clone()), reason).await?;
+            Ok(active.finish(ends(&tenant, &user, vec![sid])).await)
+        })
+        .await
     }
 }

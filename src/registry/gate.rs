@@ -6,6 +6,8 @@ use http::request;
 
 use super::{
     check::{Verdict, name, own_sid},
+    database::Patience,
+    error::ActiveError,
     layer::{Config, Policy},
 };
 use crate::{
@@ -57,7 +59,10 @@ impl Steps for ActiveSessionGate {
         }
         let inner = self.0.active.inner();
         match inner.look(tokens) {
-            blacklist::Verdict::Clear => return Step::Now(Entry::Pass(head, ())),
+            blacklist::Verdict::Clear => {
+                self.0.note_use(tokens);
+                return Step::Now(Entry::Pass(head, ()));
+            }
             blacklist::Verdict::Dead => return Step::Now(Entry::Refuse(head, refused())),
             blacklist::Verdict::Ask => {}
         }
@@ -68,7 +73,10 @@ impl Steps for ActiveSessionGate {
             let verdicts = config.active.inner().examine(&tokens, rider).await;
             let mut each = tokens.iter().zip(verdicts);
             match each.try_for_each(|(token, verdict)| config.decide(token, verdict)) {
-                Ok(()) => Entry::Pass(head, ()),
+                Ok(()) => {
+                    config.note_use(&tokens);
+                    Entry::Pass(head, ())
+                }
                 Err(rejection) => Entry::Refuse(head, rejection),
             }
         }))
@@ -97,12 +105,23 @@ impl Config {
         }
     }
 
+    /// In a task of its own: no request waits for it.
+    fn note_use(&self, tokens: &[VerifiedToken]) {
+        let inner = self.active.inner();
+        let sids = tokens.iter().filter_map(own_sid);
+        for sid in sids.filter(|sid| self.notes_use && inner.is_touch_due(sid)) {
+            let (inner, sid) = (Arc::clone(inner), sid.to_owned());
+            tokio::spawn(async move { inner.touch(sid, Patience::Spare).await });
+        }
+    }
+
     fn decide(&self, token: &VerifiedToken, verdict: Verdict) -> Result<(), Rejection> {
         let remembers = self.policy != Policy::Closed;
         let now = self.active.inner().store.clock().now_millis();
         let name = name(token.sid().or_else(|| token.jti()).unwrap_or(""));
         match verdict {
-            Verdict::Active => {
+            Verdict::Unlisted(error) if self.list_required => self.unknown(&name, now, error),
+            Verdict::Active | Verdict::Unlisted(_) => {
                 if remembers {
                     self.good.note(name, now);
                 }
@@ -115,19 +134,21 @@ impl Config {
                 }
                 Err(refused())
             }
-            Verdict::Unknown(error) => {
-                let passes = match self.policy {
-                    Policy::Closed => false,
-                    Policy::Stale(life) => self.good.is_fresh(&name, now, life),
-                    // 0 is one that is known to have ended.
-                    Policy::Open => self.good.get(&name) != Some(0),
-                };
-                event_warn!(event = "registry.outage", kind = ?error.kind(), passes, "nobody could say whether a session is active");
-                match passes {
-                    true => Ok(()),
-                    false => Err(Rejection::new(RejectionKind::Unavailable).caused_by(error)),
-                }
-            }
+            Verdict::Unknown(error) => self.unknown(&name, now, error),
+        }
+    }
+
+    fn unknown(&self, name: &[u8; 16], now: u64, error: ActiveError) -> Result<(), Rejection> {
+        let passes = match self.policy {
+            Policy::Closed => false,
+            Policy::Stale(life) => self.good.is_fresh(name, now, life),
+            // 0 is one that is known to have ended.
+            Policy::Open => self.good.get(name) != Some(0),
+        };
+        event_warn!(event = "registry.outage", kind = ?error.kind(), passes, "nobody could say whether a session is active");
+        match passes {
+            true => Ok(()),
+            false => Err(Rejection::new(RejectionKind::Unavailable).caused_by(error)),
         }
     }
 }

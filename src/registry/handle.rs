@@ -2,11 +2,12 @@
 
 use std::{
     fmt,
+    num::NonZeroU64,
     sync::{Arc, PoisonError},
 };
 
 use super::{
-    check::{Verdict, name, own_sid},
+    check::{Verdict, own_sid},
     database::Patience,
     error::{ActiveError, ActiveErrorKind},
     inner::Inner,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::millis,
-    cutoff,
+    cutoff::{self, AuthStart},
     device::Device,
     jwt::VerifiedToken,
     secret::{encode, random_bytes},
@@ -93,7 +94,7 @@ impl ActiveSessions {
             Ask => {}
         }
         match self.inner().examine(tokens, None).await.pop() {
-            Some(Verdict::Active) => Ok(true),
+            Some(Verdict::Active | Verdict::Unlisted(_)) => Ok(true),
             Some(Verdict::Unknown(error)) => Err(error),
             Some(Verdict::Gone) | None => Ok(false),
         }
@@ -114,6 +115,7 @@ impl ActiveSessions {
                     .map_err(|error| ActiveError::caused_by(ActiveErrorKind::Invalid, error))?,
             ),
         };
+        let (in_store, in_database) = began(login.started)?;
         let lifetime_ms = login
             .lifetime
             .map_or(self.inner().settings.lifetime_ms, millis);
@@ -125,27 +127,63 @@ impl ActiveSessions {
             data: login.about(),
             lifetime_ms: lifetime_ms.min(millis(self.inner().store.longest_credential())),
             auth_at_least_ms: 0,
-            not_before_ms: login.not_before_ms,
+            not_before_ms: in_database,
             limit: login.limit,
         };
-        let signed_in = self.begin(session).await?;
+        let signed_in = self.begin(session, in_store).await?;
         if login.sid.is_some() {
             // Somebody may have asked about it before it was there.
-            let inner = self.inner();
-            let forget = ops::forget(&inner.store, &signed_in.sid, inner.generation_ms());
-            let _ = inner.store.run(forget).await;
+            self.forget(&signed_in.sid).await;
         }
         Ok(signed_in)
     }
 
-    /// Writes a session, later than what the store knows to be cut off.
-    pub(crate) async fn begin(&self, mut session: NewSession) -> Result<SignedIn, ActiveError> {
+    /// Nobody goes by what was said of the session before.
+    pub(crate) async fn forget(&self, sid: &str) {
+        let inner = self.inner();
+        let forget = ops::forget(&inner.store, sid, inner.generation_ms());
+        let _ = inner.store.run(forget).await;
+    }
+
+    /// The moment at which an authentication begins, for [`NewLogin::not_before`]: by the database's clock, and by the store's
+    /// if it is there. Taken before anything is read that the check of the credentials depends on.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot say.
+    pub async fn auth_start(&self) -> Result<AuthStart, ActiveError> {
+        let inner = self.inner();
+        let registry = inner.database.registry();
+        let question = async move { registry.auth_start().await };
+        let (in_database, in_store) = tokio::join!(
+            inner.database.ask(Patience::Write, question),
+            AuthStart::ask(&inner.store)
+        );
+        let moment = NonZeroU64::new(in_database?).unwrap_or(NonZeroU64::MIN);
+        let in_store = match in_store {
+            Ok(start) => Some(start),
+            Err(error) if error.is_outage() => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(AuthStart::by_database(moment, in_store))
+    }
+
+    /// Writes a session, later than what the store knows to be cut off. `began` are moments of its authentication by the
+    /// store's clock: a cutoff there since refuses it, as one in the database does by [`NewSession::not_before_ms`].
+    pub(crate) async fn begin(
+        &self,
+        mut session: NewSession,
+        began: Option<u64>,
+    ) -> Result<SignedIn, ActiveError> {
         let inner = self.inner();
         inner.start();
         if session.user.is_empty() || session.sid.is_empty() {
             return Err(ActiveError::new(ActiveErrorKind::Invalid));
         }
         let cutoff = self.cutoff_in_store(&session.tenant, &session.user).await;
+        if cutoff.zip(began).is_some_and(|(at, began)| at >= began) {
+            return Err(ActiveError::new(ActiveErrorKind::Cut));
+        }
         let least = cutoff.map_or(0, |cutoff| cutoff + 1);
         session.auth_at_least_ms = session.auth_at_least_ms.max(least);
         let (tenant, user) = (session.tenant.clone(), session.user.clone());
@@ -230,21 +268,26 @@ impl ActiveSessions {
     ///
     /// When the database could not confirm it.
     pub async fn touch(&self, sid: &str) -> Result<(), ActiveError> {
-        let inner = self.inner();
-        let (now, name) = (inner.store.clock().now_millis(), name(sid));
-        if inner.touched.is_fresh(&name, now, inner.settings.touch_ms) {
-            return Ok(());
+        match self.inner().is_touch_due(sid) {
+            true => self.inner().touch(sid.to_owned(), Patience::Check).await,
+            false => Ok(()),
         }
-        inner.touched.note(name, now);
-        let (registry, sid) = (inner.database.registry(), sid.to_owned());
-        let question = async move { registry.touch(&sid).await };
-        inner.database.ask(Patience::Check, question).await
     }
 
     /// How many revocations the store has not heard of yet, as far as this node knows.
     #[must_use]
     pub fn unfinished(&self) -> usize {
         self.inner().outbox.count()
+    }
+}
+
+/// When an authentication began, by the store's clock and by the database's. A moment that was not taken here says nothing
+/// about the database's cutoffs.
+pub(crate) fn began(start: Option<AuthStart>) -> Result<(Option<u64>, Option<u64>), ActiveError> {
+    match start.map(AuthStart::moments) {
+        None => Ok((None, None)),
+        Some((_, None)) => Err(ActiveError::new(ActiveErrorKind::Invalid)),
+        Some(moments) => Ok(moments),
     }
 }
 

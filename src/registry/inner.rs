@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    check::name,
     database::{Database, Patience},
     error::ActiveError,
     flight::{Answer, Awaited, Begin, Flights},
@@ -185,6 +186,22 @@ impl Inner {
             }
         });
         awaited.answer().await
+    }
+
+    /// Whether the use of a session is to be noted now; of many who ask one is told so.
+    pub(super) fn is_touch_due(&self, sid: &str) -> bool {
+        let (now, name) = (self.store.clock().now_millis(), name(sid));
+        let is_due = !self.touched.is_fresh(&name, now, self.settings.touch_ms);
+        if is_due {
+            self.touched.note(name, now);
+        }
+        is_due
+    }
+
+    pub(super) async fn touch(&self, sid: String, patience: Patience) -> Result<(), ActiveError> {
+        let registry = self.database.registry();
+        let question = async move { registry.touch(&sid).await };
+        self.database.ask(patience, question).await
     }
 
     /// For how long a standing is fresh, and for how long the store keeps it.

@@ -26,6 +26,8 @@ pub(super) struct Config {
     /// When a session was last known to be active, by this node's clock.
     pub(super) good: Recent<16>,
     pub(super) sessionless: bool,
+    pub(super) list_required: bool,
+    pub(super) notes_use: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,8 @@ impl ActiveSessionLayer {
             outage: Outage::Closed,
             open: false,
             sessionless: false,
+            list_required: false,
+            notes_use: false,
         }
     }
 }
@@ -100,6 +104,8 @@ pub struct ActiveSessionLayerBuilder {
     outage: Outage,
     open: bool,
     sessionless: bool,
+    list_required: bool,
+    notes_use: bool,
 }
 
 impl ActiveSessionLayerBuilder {
@@ -122,6 +128,25 @@ impl ActiveSessionLayerBuilder {
     /// [`BlacklistLayer`](crate::blacklist::BlacklistLayer), and no database knows them.
     pub fn insecure_allow_sessionless(mut self) -> Self {
         self.sessionless = true;
+        self
+    }
+
+    /// Takes it for unknown whether a token was revoked while the store cannot say, though its session is active:
+    /// [`outage`](Self::outage) decides about it then.
+    ///
+    /// By default the session decides, so that an outage of the store signs nobody out. What the store alone knows does not
+    /// hold meanwhile: single tokens revoked by their `jti`, and cutoffs raised through
+    /// [`Cutoffs`](crate::cutoff::Cutoffs). With this setting they hold always, and an outage of the store is one of the service.
+    pub fn require_revocation_list(mut self) -> Self {
+        self.list_required = true;
+        self
+    }
+
+    /// Notes in the database that sessions are used, for the list of devices: of one session, and on one node, once in
+    /// [`touch_every`](super::ActiveSessionsBuilder::touch_every). No request waits for it, and while the database is busy it
+    /// is left out. Default: not noted; a refresh notes it as well.
+    pub fn note_use(mut self) -> Self {
+        self.notes_use = true;
         self
     }
 
@@ -156,6 +181,8 @@ impl ActiveSessionLayerBuilder {
                 policy,
                 good: Recent::new(),
                 sessionless: self.sessionless,
+                list_required: self.list_required,
+                notes_use: self.notes_use,
             }),
             responder: DefaultRefuse::new(),
         })

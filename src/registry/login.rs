@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::truth::Limit;
-use crate::device::cut;
+use crate::{cutoff::AuthStart, device::cut};
 
 /// What an application says about a login that is to be an active session.
 ///
@@ -21,7 +21,7 @@ pub struct NewLogin {
     pub(super) sid: Option<String>,
     pub(super) lifetime: Option<Duration>,
     pub(super) limit: Option<Limit>,
-    pub(super) not_before_ms: Option<u64>,
+    pub(super) started: Option<AuthStart>,
     device: [Option<String>; 3],
 }
 
@@ -46,7 +46,7 @@ impl NewLogin {
             sid: None,
             lifetime: None,
             limit: None,
-            not_before_ms: None,
+            started: None,
             device: [None, None, None],
         }
     }
@@ -82,10 +82,12 @@ impl NewLogin {
         self
     }
 
-    /// When checking the password began, in milliseconds since the Unix epoch by the database's clock: if all sessions of
-    /// the user were ended since, the login is refused.
-    pub fn not_before_ms(mut self, moment: u64) -> Self {
-        self.not_before_ms = Some(moment);
+    /// When checking the password began, taken with [`ActiveSessions::auth_start`](super::ActiveSessions::auth_start) before
+    /// the credentials were looked up: if all sessions of the user were ended since, the login is refused
+    /// ([`Cut`](super::ActiveErrorKind::Cut)). Without it, a password that was still being checked while it was changed
+    /// signs in.
+    pub fn not_before(mut self, began: AuthStart) -> Self {
+        self.started = Some(began);
         self
     }
 

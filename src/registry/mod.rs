@@ -27,7 +27,8 @@
 //! The store alone knows single tokens that were revoked by their `jti`, cutoffs raised through
 //! [`Cutoffs`](crate::cutoff::Cutoffs) instead of here, and what [`SessionLayer`](crate::session) and
 //! [`Devices`](crate::device::Devices) keep. While it is away, such a token passes as long as its session is active, unless
-//! the replica of the node knows better; after a flush they are lost unless some replica knew them. End sessions through
+//! the replica of the node knows better or
+//! [`require_revocation_list`](ActiveSessionLayerBuilder::require_revocation_list) was chosen; after a flush they are lost unless some replica knew them. End sessions through
 //! [`ActiveSessions`], which ends what the store has of them too.
 //!
 //! A session that somebody ends in the database with a statement of their own is noticed when what is cached of it is no
@@ -109,6 +110,8 @@ pub use error::{ActiveError, ActiveErrorKind};
 pub(crate) use family::RegistryFamily;
 pub use gate::ActiveSessionGate;
 pub use handle::ActiveSessions;
+#[cfg(feature = "refresh")]
+pub(crate) use handle::began;
 pub use layer::{ActiveSessionLayer, ActiveSessionLayerBuilder};
 pub use login::{NewLogin, SignedIn};
 pub use memory::MemoryRegistry;

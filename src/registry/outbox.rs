@@ -1,7 +1,7 @@
 //! What was ended in the database and has yet to be told to the store.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -25,8 +25,8 @@ pub(crate) enum Duty {
 
 pub(super) struct Outbox {
     waiting: Mutex<Waiting>,
-    /// How many sessions there are among them, so that a check without any costs no lock.
-    ended: AtomicUsize,
+    /// How many sessions and cutoffs there are among them, so that a check without any costs no lock.
+    known: AtomicUsize,
     most: usize,
 }
 
@@ -34,13 +34,32 @@ pub(super) struct Outbox {
 struct Waiting {
     duties: VecDeque<Duty>,
     sids: HashSet<String>,
+    cutoffs: HashMap<CutoffScope, u64>,
+}
+
+impl Waiting {
+    fn know(&mut self, duty: &Duty) {
+        match duty {
+            Duty::End { sid, .. } => {
+                self.sids.insert(sid.clone());
+            }
+            Duty::Cut { scope, moment } => {
+                let known = self.cutoffs.entry(scope.clone()).or_default();
+                *known = (*known).max(*moment);
+            }
+        }
+    }
+
+    fn known(&self) -> usize {
+        self.sids.len() + self.cutoffs.len()
+    }
 }
 
 impl Outbox {
     pub(super) fn new(most: usize) -> Self {
         Self {
             waiting: Mutex::default(),
-            ended: AtomicUsize::new(0),
+            known: AtomicUsize::new(0),
             most,
         }
     }
@@ -54,12 +73,10 @@ impl Outbox {
                 room = false;
                 break;
             }
-            if let Duty::End { sid, .. } = duty {
-                waiting.sids.insert(sid.clone());
-            }
+            waiting.know(duty);
             waiting.duties.push_back(duty.clone());
         }
-        self.ended.store(waiting.sids.len(), SeqCst);
+        self.known.store(waiting.known(), SeqCst);
         room
     }
 
@@ -69,12 +86,14 @@ impl Outbox {
         for duty in duties {
             waiting.duties.retain(|other| other != duty);
         }
-        let sids = waiting.duties.iter().filter_map(|duty| match duty {
-            Duty::End { sid, .. } => Some(sid.clone()),
-            Duty::Cut { .. } => None,
-        });
-        waiting.sids = sids.collect();
-        self.ended.store(waiting.sids.len(), SeqCst);
+        waiting.sids.clear();
+        waiting.cutoffs.clear();
+        let duties = std::mem::take(&mut waiting.duties);
+        for duty in &duties {
+            waiting.know(duty);
+        }
+        waiting.duties = duties;
+        self.known.store(waiting.known(), SeqCst);
     }
 
     /// Some of what is waiting, the oldest first.
@@ -88,7 +107,26 @@ impl Outbox {
 
     /// Whether this node has ended the session and the store does not know yet.
     pub(super) fn has_ended(&self, sid: &str) -> bool {
-        self.ended.load(SeqCst) > 0 && self.lock().sids.contains(sid)
+        self.known.load(SeqCst) > 0 && self.lock().sids.contains(sid)
+    }
+
+    /// Whether this node has ended everything of this user up to `auth_ms`, and the store does not know yet.
+    pub(super) fn has_cut(&self, tenant: &str, user: &str, auth_ms: u64) -> bool {
+        if self.known.load(SeqCst) == 0 {
+            return false;
+        }
+        let waiting = self.lock();
+        if waiting.cutoffs.is_empty() {
+            return false;
+        }
+        let (tenant, user) = (tenant.to_owned(), user.to_owned());
+        let scopes = [
+            CutoffScope::Everyone,
+            CutoffScope::Tenant(tenant.clone()),
+            CutoffScope::User { tenant, user },
+        ];
+        let moments = scopes.iter().filter_map(|scope| waiting.cutoffs.get(scope));
+        moments.max().is_some_and(|at| auth_ms <= *at)
     }
 
     /// Nothing panics under the lock.

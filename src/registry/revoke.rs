@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     database::Patience,
-    error::ActiveError,
+    error::{ActiveError, ActiveErrorKind},
     handle::ActiveSessions,
     inner::Inner,
     outbox::Duty,
@@ -36,6 +36,12 @@ impl ActiveSessions {
     ///
     /// When the database could not confirm it; trying again is safe.
     pub async fn revoke(&self, sid: &str) -> Result<Revocation, ActiveError> {
+        let sid = sid.to_owned();
+        self.whole(|active| async move { active.revoke_whole(&sid).await })
+            .await
+    }
+
+    async fn revoke_whole(&self, sid: &str) -> Result<Revocation, ActiveError> {
         self.end(Which::Sid(sid.to_owned()), "revoked").await?;
         // Whose it was, for what the store alone has of it. Asked afterwards: what matters has been written.
         let inner = self.inner();
@@ -55,6 +61,17 @@ impl ActiveSessions {
     ///
     /// When the database could not confirm it; trying again is safe.
     pub async fn revoke_one(
+        &self,
+        tenant: &str,
+        user: &str,
+        sid: &str,
+    ) -> Result<Revocation, ActiveError> {
+        let [tenant, user, sid] = [tenant, user, sid].map(str::to_owned);
+        self.whole(|active| async move { active.revoke_one_whole(&tenant, &user, &sid).await })
+            .await
+    }
+
+    async fn revoke_one_whole(
         &self,
         tenant: &str,
         user: &str,
@@ -88,6 +105,17 @@ impl ActiveSessions {
         user: &str,
         keep: &str,
     ) -> Result<Revocation, ActiveError> {
+        let [tenant, user, keep] = [tenant, user, keep].map(str::to_owned);
+        self.whole(|active| async move { active.revoke_others_whole(&tenant, &user, &keep).await })
+            .await
+    }
+
+    async fn revoke_others_whole(
+        &self,
+        tenant: &str,
+        user: &str,
+        keep: &str,
+    ) -> Result<Revocation, ActiveError> {
         let which = Which::Others {
             tenant: tenant.to_owned(),
             user: user.to_owned(),
@@ -114,6 +142,16 @@ impl ActiveSessions {
 
     /// As [`revoke_all`](Self::revoke_all); says how many there were as well.
     pub(crate) async fn end_all(
+        &self,
+        tenant: &str,
+        user: &str,
+    ) -> Result<(Revocation, u64), ActiveError> {
+        let [tenant, user] = [tenant, user].map(str::to_owned);
+        self.whole(|active| async move { active.end_all_whole(&tenant, &user).await })
+            .await
+    }
+
+    async fn end_all_whole(
         &self,
         tenant: &str,
         user: &str,
@@ -163,8 +201,22 @@ impl ActiveSessions {
     }
 
     async fn cut(&self, scope: CutoffScope) -> Result<Revocation, ActiveError> {
-        let moment = self.put_cutoff(scope.clone()).await?;
-        Ok(self.finish(vec![Duty::Cut { scope, moment }]).await)
+        self.whole(|active| async move {
+            let moment = active.put_cutoff(scope.clone()).await?;
+            Ok(active.finish(vec![Duty::Cut { scope, moment }]).await)
+        })
+        .await
+    }
+
+    /// In a task of its own: a caller who goes away between the database and the store, as whoever closes the page right
+    /// after signing out, would leave the store untold.
+    pub(crate) async fn whole<T, F>(&self, act: impl FnOnce(Self) -> F) -> Result<T, ActiveError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ActiveError>> + Send + 'static,
+    {
+        let ended = tokio::spawn(act(self.clone())).await;
+        ended.unwrap_or_else(|_| Err(ActiveError::new(ActiveErrorKind::Database)))
     }
 
     async fn put_cutoff(&self, scope: CutoffScope) -> Result<u64, ActiveError> {
@@ -238,7 +290,7 @@ impl ActiveSessions {
 
 impl Inner {
     async fn tell_of(self: Arc<Self>, duties: Vec<Duty>) -> bool {
-        match self.carry_out(&duties).await {
+        match self.carry_out(&duties, true).await {
             Ok(()) => {
                 self.outbox.done(&duties);
                 event_info!(

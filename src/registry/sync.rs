@@ -50,6 +50,8 @@ type Higher = Vec<(CutoffScope, u64)>;
 pub(super) struct Sync {
     /// The connection on which the store was told, plus one.
     done: AtomicU64,
+    /// How often nothing was to be believed: a round that began before does not count.
+    voided: AtomicU64,
     running: Mutex<Running>,
     /// There is something to do.
     pub(super) wake: Notify,
@@ -64,6 +66,7 @@ struct Running {
 impl Sync {
     /// Nothing is believed until the store was told again.
     pub(super) fn void(&self) {
+        self.voided.fetch_add(1, SeqCst);
         self.done.store(0, SeqCst);
         self.wake.notify_one();
     }
@@ -128,6 +131,7 @@ impl Inner {
     }
 
     async fn round(&self) -> Result<(), ActiveError> {
+        let voided = self.sync.voided.load(SeqCst);
         let reply = self.store.run(ops::clock(&self.store)).await?;
         // Counted from the first answer on: before it there may have been no connection.
         let connection = self.store.connection();
@@ -155,15 +159,18 @@ impl Inner {
             }))
             .collect();
         for some in duties.chunks(BATCH) {
-            self.carry_out(some).await?;
+            self.carry_out(some, false).await?;
         }
         let kept = millis(self.store.longest_credential());
         self.store.run(ops::mark(&self.store, now, kept)).await?;
-        if connection.is_none() || self.store.connection() != connection {
-            return Err(ActiveError::new(ActiveErrorKind::Store));
-        }
         let done = connection.map_or(0, |number| number + 1);
         self.sync.done.store(done, SeqCst);
+        // Looked at afterwards: whoever voids it meanwhile finds it here, or is found.
+        let voided = voided != self.sync.voided.load(SeqCst);
+        if voided || connection.is_none() || self.store.connection() != connection {
+            self.sync.done.store(0, SeqCst);
+            return Err(ActiveError::new(ActiveErrorKind::Store));
+        }
         Ok(())
     }
 
@@ -181,8 +188,8 @@ impl Inner {
         ]
     }
 
-    /// Tells the store of all of them in one trip. Doing it twice is harmless.
-    pub(super) async fn carry_out(&self, duties: &[Duty]) -> Result<(), ActiveError> {
+    /// Tells the store of all of them in one trip; `is_now` if they happened just now. Doing it twice is harmless.
+    pub(super) async fn carry_out(&self, duties: &[Duty], is_now: bool) -> Result<(), ActiveError> {
         let mut calls = Vec::new();
         let mut pledges = Vec::new();
         for duty in duties {
@@ -198,7 +205,7 @@ impl Inner {
                 }
                 Duty::Cut { scope, moment } => {
                     let scope = self.scope(scope);
-                    calls.push(cutoff::at_least_call(&self.store, &scope, *moment));
+                    calls.push(cutoff::at_least_call(&self.store, &scope, *moment, is_now));
                 }
             }
         }
@@ -296,7 +303,7 @@ impl Inner {
             if some.is_empty() {
                 return true;
             }
-            if self.carry_out(&some).await.is_err() {
+            if self.carry_out(&some, false).await.is_err() {
                 return false;
             }
             self.outbox.done(&some);

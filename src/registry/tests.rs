@@ -95,7 +95,7 @@ impl Steps {
             75..80 => ops::release(&store, &sid, &lease),
             80..84 => ops::clock(&store),
             84..88 => ops::mark(&store, moment, DAY),
-            88..92 => cutoff::at_least_call(&store, &scope, moment),
+            88..92 => cutoff::at_least_call(&store, &scope, moment, self.below(2) == 0),
             _ => self.damage(&held.keys),
         }
     }
@@ -240,7 +240,7 @@ fn all_that_is_kept_of_a_session_is_in_one_slot() {
         // One key each.
         ops::clock(&store),
         ops::mark(&store, 1, 1),
-        cutoff::at_least_call(&store, &scope, 1),
+        cutoff::at_least_call(&store, &scope, 1, false),
     ];
     let home = slot(&calls[0].keys[0]);
     let largest = cutoff::largest_key(store.namespace());

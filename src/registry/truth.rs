@@ -74,10 +74,16 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
         next: &'a Rotated,
     ) -> RegistryFuture<'a, bool>;
 
+    /// The moment at which somebody begins to authenticate: the larger of now and one more than the largest of all cutoffs,
+    /// whosever they are. It comes back as
+    /// [`NewSession::not_before_ms`]. Nothing is written.
+    fn auth_start(&self) -> RegistryFuture<'_, u64>;
+
     /// Raises a cutoff and returns what it is then.
     ///
-    /// Without a moment: to the largest of now, one more than the old one, and the largest `auth_ms` of all sessions, so
-    /// that it ends whatever began before it. With one: to that moment, unless the old one is later, and no further. So a
+    /// Without a moment: to the largest of now, one more than the largest of all cutoffs, and the largest `auth_ms` of all
+    /// sessions, so that it ends whatever began before it, and is not before any [`auth_start`](Self::auth_start) that was
+    /// answered before. With one: to that moment, unless the old one is later, and no further. So a
     /// cutoff that is known elsewhere is noted, and ends nothing that it had not ended before.
     fn put_cutoff<'a>(
         &'a self,
@@ -160,7 +166,8 @@ pub struct NewSession {
     pub lifetime_ms: u64,
     /// A moment that its `auth_ms` must not be before; 0 for none.
     pub auth_at_least_ms: u64,
-    /// When checking the user's password began: a cutoff since then refuses the session. `None` to accept it.
+    /// When checking the user's password began ([`Registry::auth_start`]): a cutoff since then refuses the session. `None`
+    /// to accept it.
     pub not_before_ms: Option<u64>,
     /// How many active sessions the user may have, this one included; `None` for any number.
     pub limit: Option<Limit>,

@@ -165,7 +165,7 @@ impl MemoryRegistry {
         if old.is_none() {
             has_room(state.cutoffs.len(), self.most)?;
         }
-        let raised = || now.max(state.latest).max(old.map_or(0, |at| at + 1));
+        let raised = || state.auth_start(now).max(state.latest);
         let at = moment.map_or_else(raised, |moment| moment.max(old.unwrap_or(0)));
         state.cutoffs.insert(scope.clone(), at);
         Ok(at)
@@ -242,6 +242,10 @@ impl Registry for MemoryRegistry {
         next: &'a Rotated,
     ) -> RegistryFuture<'a, bool> {
         ready(self.rotated(sid, expected, next))
+    }
+
+    fn auth_start(&self) -> RegistryFuture<'_, u64> {
+        ready(Ok(self.state().auth_start(self.now())))
     }
 
     fn put_cutoff<'a>(

@@ -34,6 +34,12 @@ impl State {
         })
     }
 
+    /// After every cutoff.
+    pub(super) fn auth_start(&self, now: u64) -> u64 {
+        let largest = self.cutoffs.values().max();
+        now.max(largest.map_or(1, |at| at + 1))
+    }
+
     pub(super) fn cutoff(&self, tenant: &str, user: &str) -> Option<u64> {
         let (tenant, user) = (tenant.to_owned(), user.to_owned());
         let scopes = [

@@ -133,6 +133,13 @@ impl<D: Driver> Sql<D> {
         Ok(!rows.is_empty())
     }
 
+    async fn auth_start(&self) -> Result<u64, RegistryError> {
+        let rows = self.read(&self.statements.auth_start, &[]).await?;
+        let starts = each(rows, |mut row| row.int())?;
+        let none = || error::registry(sqlx::Error::RowNotFound);
+        starts.first().copied().ok_or_else(none)
+    }
+
     async fn put_cutoff(
         &self,
         scope: &CutoffScope,
@@ -305,6 +312,10 @@ macro_rules! registry_by_sql {
                 next: &'a Rotated,
             ) -> RegistryFuture<'a, bool> {
                 Box::pin(self.sql.rotate(sid, expected, next))
+            }
+
+            fn auth_start(&self) -> RegistryFuture<'_, u64> {
+                Box::pin(self.sql.auth_start())
             }
 
             fn put_cutoff<'a>(

@@ -20,6 +20,7 @@ pub(super) struct Statements {
     pub(super) revoke_one: String,
     pub(super) revoke_others: String,
     pub(super) revoke_all: String,
+    pub(super) auth_start: String,
     pub(super) raise_cutoff: String,
     pub(super) note_cutoff: String,
     pub(super) recent_cutoffs: String,
@@ -48,6 +49,9 @@ const ACTIVE: &str =
 const REVOKE: &str =
     "UPDATE portcullis_sessions SET ended = $1, ended_ms = {now} WHERE ended_ms IS NULL AND ";
 
+/// One more than any cutoff: one look-up in the index of their moments.
+const AFTER_CUTOFFS: &str = "coalesce((SELECT max(at_ms) FROM portcullis_cutoffs), 0) + 1";
+
 impl Statements {
     pub(super) fn new(dialect: &Dialect) -> Self {
         let text = |template: &str| dialect.fill(template);
@@ -73,10 +77,12 @@ impl Statements {
             revoke_one: revoke("tenant = $2 AND user_id = $3 AND sid = $4"),
             revoke_others: revoke("tenant = $2 AND user_id = $3 AND sid <> $4"),
             revoke_all: revoke("tenant = $2 AND user_id = $3"),
+            auth_start: text("SELECT {greatest}({now}, {after cutoffs})"),
             raise_cutoff: text(
                 "INSERT INTO portcullis_cutoffs AS c (kind, tenant, user_id, at_ms) \
                  SELECT $1, $2, $3, \
-                 {greatest}({now}, coalesce((SELECT max(auth_ms) FROM portcullis_sessions), 0)) \
+                 {greatest}({now}, {after cutoffs}, \
+                 coalesce((SELECT max(auth_ms) FROM portcullis_sessions), 0)) \
                  WHERE true \
                  ON CONFLICT (kind, tenant, user_id) \
                  DO UPDATE SET at_ms = {greatest}(c.at_ms + 1, excluded.at_ms) RETURNING at_ms",
@@ -131,6 +137,7 @@ impl Dialect {
         template
             .replace("{columns}", COLUMNS)
             .replace("{active}", ACTIVE)
+            .replace("{after cutoffs}", AFTER_CUTOFFS)
             .replace("{cutoff}", &of("s.tenant", "s.user_id"))
             .replace("{cutoff of $2 $3}", &of("$2", "$3"))
             .replace("{greatest}", self.greatest)

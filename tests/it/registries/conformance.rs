@@ -18,6 +18,7 @@ on_all! {
     a_cutoff_is_after_everything_before_it
     a_cutoff_ends_what_is_in_its_scope_and_nothing_else
     a_cutoff_during_a_login_refuses_it
+    an_authentication_begins_after_every_cutoff_and_before_the_next
     a_full_user_is_refused_or_the_oldest_make_room
     only_active_sessions_of_the_user_count
     a_rotation_replaces_what_it_says_and_extends
@@ -244,6 +245,28 @@ async fn a_cutoff_during_a_login_refuses_it(registry: Any) {
     let mut both = limited("both", 0, false);
     both.not_before_ms = Some(0);
     assert_eq!(registry.create(&both).await.unwrap(), Created::Cut);
+}
+
+/// Fails if: a cutoff of somebody else that is ahead of the clock makes an authentication begin later than cutoffs to come.
+async fn an_authentication_begins_after_every_cutoff_and_before_the_next(registry: Any) {
+    let scopes = [
+        CutoffScope::Everyone,
+        CutoffScope::Tenant("t".to_owned()),
+        user("t", "alice"),
+        user("", "bob"),
+    ];
+    let first = registry.auth_start().await.unwrap();
+    let began = created(&*registry, &new("s", "carol")).await.1;
+    assert!(first <= began && began < first + HOUR);
+    for (ahead, scope) in (0..).zip(&scopes) {
+        let noted = registry.put_cutoff(scope, Some(FUTURE + 100 * ahead)).await;
+        for other in &scopes {
+            let start = registry.auth_start().await.unwrap();
+            assert!(start > noted.clone().unwrap());
+            let raised = registry.put_cutoff(other, None).await.unwrap();
+            assert!(raised >= start, "{other:?}: {raised} {start}");
+        }
+    }
 }
 
 async fn a_full_user_is_refused_or_the_oldest_make_room(registry: Any) {

@@ -232,3 +232,168 @@ async fn a_database_that_is_away_ends_nobody_for_a_stated_time() {
     assert_eq!(bench.one.status(&cold).await, 503);
     bench.mock.down.store(false, SeqCst);
 }
+
+/// Fails if: where Redis answers and takes no writes, what a node ended goes on working on that node: a cutoff of everyone,
+/// or more sessions than it can remember. Both with what the node itself remembers of active sessions.
+#[tokio::test]
+async fn what_redis_would_not_take_holds_on_this_node_at_once() {
+    let server = RedisServer::start().await;
+    let (mock, clock) = (Mock::new(&Clock::system()), Clock::system());
+    for with_replica in [false, true] {
+        let store = Store::connect(&server.url()).await.unwrap();
+        let replica = match with_replica {
+            true => Some(super::near(&store).await),
+            false => None,
+        };
+        let fresh = async || {
+            if let Some(replica) = &replica {
+                wait::until_true("a fresh replica", || replica.is_fresh()).await;
+            }
+        };
+        let node = Node::with(&store, &mock, &clock, |builder| builder.max_unfinished(1));
+        assert!(node.active.ready().await);
+        let seats = [node.sign_in("alice").await, node.sign_in("bob").await];
+        for seat in &seats {
+            fresh().await;
+            assert_eq!(node.status(seat).await, 200);
+        }
+        server
+            .cli(&["CONFIG", "SET", "min-replicas-to-write", "1"])
+            .await;
+        fresh().await;
+        assert_eq!(node.status(&seats[0]).await, 200, "what is known is read");
+        let pending = node.active.revoke_everyone().await.unwrap();
+        assert!(matches!(pending, Revocation::Pending { .. }));
+        fresh().await;
+        assert_eq!(node.status(&seats[0]).await, 401, "{with_replica}");
+        server
+            .cli(&["CONFIG", "SET", "min-replicas-to-write", "0"])
+            .await;
+        wait::until_true("the rest", || node.active.unfinished() == 0).await;
+        assert_eq!(node.status(&seats[1]).await, 401);
+
+        let seats = [node.sign_in("alice").await, node.sign_in("bob").await];
+        for seat in &seats {
+            fresh().await;
+            assert_eq!(node.status(seat).await, 200);
+        }
+        server
+            .cli(&["CONFIG", "SET", "min-replicas-to-write", "1"])
+            .await;
+        for seat in &seats {
+            let pending = node.active.revoke(&seat.sid).await.unwrap();
+            assert!(matches!(pending, Revocation::Pending { .. }));
+            fresh().await;
+            assert_eq!(node.status(seat).await, 401, "{with_replica}");
+        }
+        assert_eq!(node.active.unfinished(), 1);
+        server
+            .cli(&["CONFIG", "SET", "min-replicas-to-write", "0"])
+            .await;
+        wait::until_true("the rest", || node.active.unfinished() == 0).await;
+    }
+}
+
+/// Fails if: whoever closes the page right after signing out stays signed in for as long as Redis knows the session.
+#[tokio::test]
+async fn who_goes_away_while_the_database_is_asked_is_signed_out_all_the_same() {
+    for bench in benches().await {
+        let seat = bench.one.sign_in("alice").await;
+        assert_eq!(bench.two.status(&seat).await, 200);
+        *bench.mock.slow.lock().unwrap() = Duration::from_millis(100);
+        let revoking = bench.one.active.revoke(&seat.sid);
+        let gone = tokio::time::timeout(Duration::from_millis(20), revoking).await;
+        assert!(gone.is_err(), "the caller went away");
+        *bench.mock.slow.lock().unwrap() = Duration::ZERO;
+        let out = || async { (bench.two.status(&seat).await == 401).then_some(()) };
+        wait::until(bench.name, out).await;
+    }
+}
+
+/// Fails if: "everyone" ends nothing of what Redis dates, because its clock is ahead of the database's; or a login right after
+/// it is ended too.
+#[tokio::test]
+async fn a_cutoff_ends_what_redis_dates_ahead_of_the_database() {
+    const NOW: u64 = 1_700_000_000_000;
+    let (redis, database) = (Clock::settable(NOW + 60_000), Clock::settable(NOW));
+    let store = Store::builder().clock(redis.clone()).memory();
+    let mock = Mock::new(&database);
+    let node = Node::new(&store, &mock, &redis);
+    assert!(node.active.ready().await);
+    let of_store = portcullis::jwt::Grant::user("alice").auth_ms(redis.now_millis() - 5);
+    let token = crate::blacklist::issuer(&redis).mint(&of_store).unwrap();
+    let app = listed_only(BlacklistLayer::builder(&store), &redis);
+    assert_eq!(status(&app, token.token()).await, 200);
+    let ended = node.active.revoke_everyone().await.unwrap();
+    assert_eq!(ended, Revocation::Everywhere);
+    assert_eq!(status(&app, token.token()).await, 401);
+    let next = node.sign_in("alice").await;
+    assert_eq!(node.status(&next).await, 200);
+    assert_eq!(status(&app, &next.token).await, 200);
+}
+
+/// Fails if: a single token that was revoked by its `jti` passes while Redis is away although the application asked for a
+/// refusal, or is refused by default, which would sign everybody out with Redis.
+#[tokio::test]
+async fn whether_a_token_may_be_unlisted_while_redis_is_away_is_a_choice() {
+    let server = RedisServer::start().await;
+    let (mock, clock) = (Mock::new(&Clock::system()), Clock::system());
+    let node = Node::connect(&server.url(), &mock).await;
+    let seat = node.sign_in("alice").await;
+    let strict = |outage| {
+        let builder = ActiveSessionLayer::builder(&node.active).require_revocation_list();
+        super::app(builder.outage(outage).build().unwrap(), &clock)
+    };
+    let closed = strict(Outage::Closed);
+    let stale = strict(Outage::Stale(Duration::from_secs(600)));
+    let cold = strict(Outage::Stale(Duration::from_secs(600)));
+    for app in [&closed, &stale] {
+        assert_eq!(status(app, &seat.token).await, 200);
+    }
+    assert_eq!(node.status(&seat).await, 200);
+    server.kill();
+    assert_eq!(
+        node.status(&seat).await,
+        200,
+        "by default the session decides"
+    );
+    assert_eq!(status(&closed, &seat.token).await, 503);
+    assert_eq!(status(&stale, &seat.token).await, 200);
+    assert_eq!(status(&cold, &seat.token).await, 503);
+    node.active.revoke(&seat.sid).await.map(drop).unwrap();
+    for app in [&closed, &stale, &cold] {
+        assert_eq!(status(app, &seat.token).await, 401, "its session has ended");
+    }
+}
+
+/// Fails if: the use of a session is not noted where that was asked for, is noted at every request, or without being asked for.
+#[tokio::test]
+async fn a_use_is_noted_once_in_a_while_where_that_was_asked_for() {
+    let bench = Bench::of(memory().await);
+    assert!(bench.one.active.ready().await);
+    let seat = bench.one.sign_in("alice").await;
+    let began = bench.mock.session(&seat.sid).last_used_ms;
+    let layer = ActiveSessionLayer::builder(&bench.one.active).note_use();
+    let app = super::app(layer.build().unwrap(), &bench.clock);
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(bench.one.status(&seat).await, 200);
+    tokio::task::yield_now().await;
+    assert_eq!(bench.mock.session(&seat.sid).last_used_ms, began);
+    let noted = async |at: u64| {
+        let is_at = || bench.mock.session(&seat.sid).last_used_ms == at;
+        wait::until_true("the note", is_at).await;
+    };
+    assert_eq!(status(&app, &seat.token).await, 200);
+    noted(began + 1_000).await;
+    let calls = bench.mock.calls.load(std::sync::atomic::Ordering::SeqCst);
+    for _ in 0..10 {
+        bench.clock.advance(Duration::from_secs(1));
+        assert_eq!(status(&app, &seat.token).await, 200);
+    }
+    tokio::task::yield_now().await;
+    let after = bench.mock.calls.load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(after, calls, "once a minute");
+    bench.clock.advance(Duration::from_secs(60));
+    assert_eq!(status(&app, &seat.token).await, 200);
+    noted(began + 71_000).await;
+}

@@ -140,6 +140,10 @@ impl Drop for Inside<'_> {
 }
 
 impl State {
+    fn after_cutoffs(&self) -> u64 {
+        self.cutoffs.values().max().map_or(1, |at| at + 1)
+    }
+
     fn cutoff_of(&self, tenant: &str, user: &str) -> Option<u64> {
         let of_user = CutoffScope::User {
             tenant: tenant.to_owned(),
@@ -326,6 +330,13 @@ impl Registry for Mock {
         })
     }
 
+    fn auth_start(&self) -> RegistryFuture<'_, u64> {
+        Box::pin(async move {
+            let _inside = self.enter().await?;
+            Ok(self.with(|state, now| now.max(state.after_cutoffs())))
+        })
+    }
+
     fn put_cutoff<'a>(
         &'a self,
         scope: &'a CutoffScope,
@@ -335,14 +346,11 @@ impl Registry for Mock {
             let _inside = self.enter().await?;
             Ok(self.with(|state, now| {
                 let old = state.cutoffs.get(scope).copied();
+                let after = state.after_cutoffs();
                 let latest = state.sessions.values().map(|(session, _)| session.auth_ms);
                 let raised = match moment {
                     Some(moment) => old.unwrap_or(0).max(moment),
-                    None => latest
-                        .max()
-                        .unwrap_or(0)
-                        .max(now)
-                        .max(old.map_or(0, |old| old + 1)),
+                    None => latest.max().unwrap_or(0).max(now).max(after),
                 };
                 state.cutoffs.insert(scope.clone(), raised);
                 raised

@@ -7,10 +7,12 @@ use std::{
 
 use portcullis::{
     Clock, Store,
+    cutoff::{AuthStart, Cutoffs},
     jwt::Issuer,
     refresh::{
         RefreshErrorKind, RefreshLogin, RefreshRequest, Rotation, RotationBuilder, TokenPair,
     },
+    registry::{ActiveErrorKind, CutoffScope, NewLogin, Registry, Revocation},
 };
 
 use super::{Bench, Node, Seat, benches, mock::Mock};
@@ -303,4 +305,168 @@ async fn store_and_database_decide_alike() {
             }
         }
     }
+}
+
+/// Fails if: the moment at which a login began is compared with cutoffs of another clock: with Redis a minute ahead of the
+/// database a password that was changed meanwhile would sign in, and with it a minute behind, or a cutoff that the database
+/// was only told of, a login right after the change would be refused.
+#[tokio::test]
+async fn when_a_login_began_is_told_by_the_clock_of_each_cutoff() {
+    const NOW: u64 = 1_700_000_000_000;
+    for (redis, database) in [(NOW, NOW), (NOW + 60_000, NOW), (NOW, NOW + 60_000)] {
+        let (redis, database) = (Clock::settable(redis), Clock::settable(database));
+        let store = Store::builder().clock(redis.clone()).memory();
+        let mock = Mock::new(&database);
+        let node = Node::new(&store, &mock, &redis);
+        assert!(node.active.ready().await);
+        let rotation = node.rotation(|b| b);
+        let tick = || {
+            redis.advance(Duration::from_millis(7));
+            database.advance(Duration::from_millis(7));
+        };
+        for raise in ["database", "by hand", "store"] {
+            let first = rotation.issue(&RefreshLogin::new("alice")).await.unwrap();
+            tick();
+            let before = rotation.auth_start().await.unwrap();
+            let text = serde_json::to_string(&before).unwrap();
+            assert_eq!(
+                serde_json::from_str::<AuthStart>(&text).unwrap(),
+                before,
+                "it can be kept"
+            );
+            tick();
+            let scope = CutoffScope::User {
+                tenant: String::new(),
+                user: "alice".to_owned(),
+            };
+            match raise {
+                "database" => {
+                    let ended = node.active.revoke_all("", "alice").await.unwrap();
+                    assert_eq!(ended, Revocation::Everywhere);
+                }
+                "by hand" => drop(mock.put_cutoff(&scope, None).await.unwrap()),
+                _ => drop(Cutoffs::new(&store).user("", "alice").await.unwrap()),
+            }
+            tick();
+            let stale = RefreshLogin::new("alice").not_before(before);
+            let refused = rotation.issue(&stale).await.unwrap_err().kind();
+            assert_eq!(refused, RefreshErrorKind::Outdated, "{raise}");
+            let stale = NewLogin::new("alice").not_before(before);
+            let refused = node.active.create(&stale).await.unwrap_err().kind();
+            assert_eq!(refused, ActiveErrorKind::Cut, "{raise}");
+            let after = rotation.auth_start().await.unwrap();
+            let fresh = RefreshLogin::new("alice").not_before(after);
+            let second = rotation.issue(&fresh).await.unwrap();
+            assert_eq!(node.status(&seat(&second)).await, 200, "{raise}");
+            let _ = node.active.revoke(first.sid()).await.unwrap();
+            let _ = node.active.revoke(second.sid()).await.unwrap();
+        }
+        let elsewhere = Cutoffs::new(&store).auth_start().await.unwrap();
+        let unknown = RefreshLogin::new("alice").not_before(elsewhere);
+        let refused = rotation.issue(&unknown).await.unwrap_err().kind();
+        assert_eq!(refused, RefreshErrorKind::Invalid);
+    }
+}
+
+/// Fails if: a login over a registry needs Redis to say when it began.
+#[tokio::test]
+async fn a_login_that_says_when_it_began_works_while_redis_is_away() {
+    let server = RedisServer::start().await;
+    let mock = Mock::new(&Clock::system());
+    let node = Node::connect(&server.url(), &mock).await;
+    let rotation = node.rotation(|b| b);
+    server.kill();
+    let began = rotation.auth_start().await.unwrap();
+    let login = RefreshLogin::new("alice").not_before(began);
+    let pair = rotation.issue(&login).await.unwrap();
+    assert_eq!(node.status(&seat(&pair)).await, 200);
+    let _ = node.active.revoke_all("", "alice").await.unwrap();
+    let late = rotation.issue(&login).await.unwrap_err().kind();
+    assert_eq!(late, RefreshErrorKind::Outdated);
+}
+
+/// Fails if: whoever holds a refresh token from before there was a registry has to sign in again, its uses at once end its
+/// login, its family moves without what ends it, or a revocation in the database is undone by what Redis still holds.
+#[tokio::test]
+async fn families_of_redis_move_to_the_database_with_their_next_use() {
+    for bench in benches().await {
+        let issuer: Issuer = issuer(&bench.clock);
+        let before = Rotation::new(&bench.one.store, &keys(), &issuer).unwrap();
+        let login = |user| RefreshLogin::new(user).client("web").device("a phone");
+        let old = before.issue(&login("alice")).await.unwrap();
+        assert_eq!(bench.one.status(&seat(&old)).await, 401, "no session yet");
+        let rotations = [bench.one.rotation(|b| b), bench.two.rotation(|b| b)];
+        let by_web = || RefreshRequest::new().client("web");
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..8 {
+            let (rotation, old) = (rotations[number % 2].clone(), old.refresh().to_owned());
+            tasks.spawn(async move {
+                let by_web = RefreshRequest::new().client("web");
+                rotation.rotate(&old, by_web).await.unwrap()
+            });
+        }
+        let pairs = tasks.join_all().await;
+        let next = &pairs[0];
+        assert!(pairs.iter().all(|pair| pair.refresh() == next.refresh()));
+        assert_eq!(next.sid(), old.sid());
+        assert_eq!(bench.one.status(&seat(next)).await, 200, "{}", bench.name);
+        assert_eq!(bench.two.status(&seat(next)).await, 200);
+        assert!(next.ends_ms() <= old.ends_ms() + 5_000);
+        let devices = bench.one.active.list("", "alice", None).await.unwrap();
+        assert_eq!((devices.len(), devices[0].name()), (1, Some("a phone")));
+        // From here on Redis may forget.
+        let third = rotations[1].rotate(next.refresh(), by_web()).await.unwrap();
+        if let Some(server) = &bench.server {
+            server.cli(&["FLUSHALL"]).await;
+        }
+        rotations[0]
+            .rotate(third.refresh(), by_web())
+            .await
+            .unwrap();
+
+        let stays = before.issue(&login("bob")).await.unwrap();
+        let wrong = RefreshRequest::new().client("other");
+        let refused = rotations[0]
+            .rotate(stays.refresh(), wrong)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.kind(), RefreshErrorKind::Client);
+        let moved = rotations[0]
+            .rotate(stays.refresh(), by_web())
+            .await
+            .unwrap();
+        let _ = bench.one.active.revoke(moved.sid()).await.unwrap();
+        for token in [stays.refresh(), moved.refresh()] {
+            let refused = rotations[1].rotate(token, by_web()).await.unwrap_err();
+            assert_eq!(refused.kind(), RefreshErrorKind::Revoked);
+        }
+        let cut = before.issue(&login("carol")).await.unwrap();
+        let _ = bench.one.active.revoke_all("", "carol").await.unwrap();
+        let refused = rotations[0]
+            .rotate(cut.refresh(), by_web())
+            .await
+            .unwrap_err();
+        assert_eq!(refused.kind(), RefreshErrorKind::Revoked);
+        assert_eq!(bench.two.status(&seat(&cut)).await, 401);
+    }
+}
+
+/// Fails if: of two uses at once of such a token the one that looked before the other wrote is told that there is no such
+/// family, which ends a login.
+#[tokio::test]
+async fn who_looked_before_a_family_moved_is_given_the_same() {
+    let bench = Bench::of(memory().await);
+    assert!(bench.one.active.ready().await && bench.two.active.ready().await);
+    let issuer: Issuer = issuer(&bench.clock);
+    let before = Rotation::new(&bench.one.store, &keys(), &issuer).unwrap();
+    let old = before.issue(&RefreshLogin::new("alice")).await.unwrap();
+    let (slow, quick) = (bench.one.rotation(|b| b), bench.two.rotation(|b| b));
+    let stop = bench.mock.stop_at(super::mock::Point::AfterFind);
+    let token = old.refresh().to_owned();
+    let late = tokio::spawn(async move { rotate(&slow, &token).await });
+    stop.reached().await;
+    let first = rotate(&quick, old.refresh()).await.unwrap();
+    stop.resume();
+    let second = late.await.unwrap().unwrap();
+    assert_eq!(first.refresh(), second.refresh());
 }
