@@ -15,7 +15,7 @@ use crate::{
     gate::{Entry, Exit, Leave, Refusal, Step, Steps},
     refuse::{Rejection, RejectionKind},
     store::Rides,
-    trace::{event_error, event_warn},
+    trace::{event_error, event_info, event_warn},
 };
 
 /// Stands in front of a service behind a [`SessionLayer`](super::SessionLayer).
@@ -38,9 +38,10 @@ impl SessionGate {
     /// The one authentic id among the cookies of our name, whatever their order.
     fn id(&self, headers: &HeaderMap) -> Option<SessionId> {
         let name = &*self.config.cookie.name;
-        let mut found = None;
+        let (mut found, mut forged) = (None, false);
         for value in cookie::candidates(headers, name) {
             let Some(id) = SessionId::from_cookie(value, name, &self.config.keys) else {
+                forged = true;
                 continue;
             };
             if found.is_some_and(|found| found != id) {
@@ -52,6 +53,12 @@ impl SessionGate {
                 return None;
             }
             found = Some(id);
+        }
+        if forged && found.is_none() {
+            event_info!(
+                event = "session.forged",
+                "a session cookie that is none of ours was presented"
+            );
         }
         found
     }
