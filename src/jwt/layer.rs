@@ -264,7 +264,7 @@ impl<C: DeserializeOwned + Send + Sync + 'static> Shared<C> {
     }
 
     fn bad_token(&self, error: JwtError) -> Rejection {
-        event_info!(reason = ?error.kind(), "access token refused");
+        event_info!(event = "jwt.refused", reason = ?error.kind(), "access token refused");
         self.refusal(RejectionKind::InvalidToken).caused_by(error)
     }
 

@@ -14,7 +14,7 @@ use crate::{
     cookie,
     gate::{Entry, Exit, Leave, Refusal, Step, Steps},
     refuse::{Rejection, RejectionKind},
-    trace::{event_error, event_warn},
+    trace::{event_error, event_info, event_warn},
 };
 
 /// Stands in front of a service behind a [`SessionLayer`](super::SessionLayer).
@@ -37,9 +37,10 @@ impl SessionGate {
     /// The one authentic id among the cookies of our name, whatever their order.
     fn id(&self, headers: &HeaderMap) -> Option<SessionId> {
         let name = &*self.config.cookie.name;
-        let mut found = None;
+        let (mut found, mut forged) = (None, false);
         for value in cookie::candidates(headers, name) {
             let Some(id) = SessionId::from_cookie(value, name, &self.config.keys) else {
+                forged = true;
                 continue;
             };
             if found.is_some_and(|found| found != id) {
@@ -51,6 +52,12 @@ impl SessionGate {
                 return None;
             }
             found = Some(id);
+        }
+        if forged && found.is_none() {
+            event_info!(
+                event = "session.forged",
+                "a session cookie that is none of ours was presented"
+            );
         }
         found
     }

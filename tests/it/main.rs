@@ -16,6 +16,7 @@ mod blacklist_issuers;
 mod csrf;
 mod devices;
 mod endpoints;
+mod events;
 mod frameworks;
 mod grpc;
 mod hot_path;

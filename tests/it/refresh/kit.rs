@@ -38,7 +38,8 @@ pub const SECOND: u64 = 1_000;
 pub const MINUTE: u64 = 60 * SECOND;
 pub const DAY: u64 = 24 * 60 * MINUTE;
 
-const SECRET: [u8; 32] = [7; 32];
+/// What the access tokens are signed with.
+pub const SECRET: [u8; 32] = *b"the-secret-that-signs-the-tokens";
 const ISS: &str = "https://id.example";
 
 pub fn issuer(clock: &Clock) -> Issuer {
@@ -395,20 +396,50 @@ impl io::Write for Sink {
 
 impl Events {
     pub fn capture() -> Self {
+        Self::capture_to(tracing_subscriber::filter::LevelFilter::DEBUG)
+    }
+
+    /// Everything, of the crates below as well.
+    pub fn capture_all() -> Self {
+        Self::capture_to(tracing_subscriber::filter::LevelFilter::TRACE)
+    }
+
+    fn capture_to(level: tracing_subscriber::filter::LevelFilter) -> Self {
+        // With a single subscriber alive, `tracing` asks whichever thread meets an event first whether anybody listens, and
+        // that may be another test's. With two it asks both.
+        let other = tracing_subscriber::fmt()
+            .with_writer(io::sink)
+            .set_default();
         let text = Arc::<Mutex<Vec<u8>>>::default();
         let sink = Arc::clone(&text);
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
-            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .with_max_level(level)
             .with_writer(move || Sink(Arc::clone(&sink)));
         Self {
             text,
-            _guard: Box::new(subscriber.set_default()),
+            _guard: Box::new((subscriber.set_default(), other)),
         }
     }
 
     pub fn text(&self) -> String {
         String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The names of the events so far, in their order, which are forgotten with that; without those of level debug.
+    pub fn take_names(&self) -> Vec<String> {
+        let text = std::mem::take(&mut *self.text.lock().unwrap());
+        let text = String::from_utf8(text).unwrap();
+        let told = text.lines().filter(|line| {
+            ["INFO", "WARN", "ERROR"].contains(&line.split_whitespace().nth(1).unwrap())
+        });
+        told.map(|line| {
+            let (_, rest) = line
+                .split_once("event=\"")
+                .unwrap_or_else(|| panic!("no name: {line}"));
+            rest.split('"').next().unwrap().to_owned()
+        })
+        .collect()
     }
 
     /// How many there were of this name.

@@ -252,10 +252,21 @@ impl Browser {
         self.send(Method::POST, path).await
     }
 
+    pub async fn post_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send_with(Method::POST, path, headers).await
+    }
+
     async fn send(&self, method: Method, path: &str) -> Answer {
+        self.send_with(method, path, &[]).await
+    }
+
+    async fn send_with(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(cookies) = self.cookie_header() {
             request = request.header(header::COOKIE, cookies);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let answer = self.app.call(request.body(Body::empty()).unwrap()).await;
         for line in answer.set_cookies() {

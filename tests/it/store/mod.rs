@@ -5,6 +5,7 @@ mod aging;
 mod check;
 mod external;
 mod gather;
+mod hostile;
 mod memory;
 mod outages;
 mod refusals;
