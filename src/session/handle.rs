@@ -212,8 +212,7 @@ impl Session {
         let (name, due) = (id.name(), config.is_use_due(&id, asked_at));
         let answer = match config.held(&name, due) {
             Some(answer) => answer,
-            // In a box: the futures of handlers stay small, and what is held costs none.
-            None => Box::pin(config.fetch(&id, &name, due)).await?,
+            None => config.fetch(&id, &name, due).await?,
         };
         self.0.absorb(&id, answer, asked_at);
         Ok(())

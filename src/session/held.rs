@@ -53,7 +53,7 @@ impl Config {
     async fn hold(&self, name: &Name, due: bool) -> Option<Loaded> {
         let held = self.holding(name, due).map(|(held, _)| held)?;
         let key = name.key(self.store.namespace());
-        let raw = held.read(*name.hash(), &key, is_record).await?;
+        let raw = Box::pin(held.read(*name.hash(), &key, is_record)).await?;
         let raw = raw.map_or(Value::Nil, |raw| Value::Bytes(raw.into()));
         loaded(Value::List(vec![raw]), name, near::of(&self.store)).ok()
     }

@@ -265,7 +265,9 @@ impl Store {
         let outcome = match &self.0.backend {
             Backend::Memory(memory) => Ok(self.on_memory(memory, calls)),
             Backend::Link(link) => {
-                let outcome = tokio::time::timeout(self.0.deadline, link.run(calls)).await;
+                // In a box: the driver's futures are large, and handlers and layers carry this one in theirs.
+                let run = Box::pin(link.run(calls));
+                let outcome = tokio::time::timeout(self.0.deadline, run).await;
                 outcome.unwrap_or_else(|_| {
                     link.timed_out();
                     Err(StoreError::new(StoreErrorKind::Timeout))
