@@ -37,6 +37,19 @@ pub enum OnLimit {
     Refuse,
 }
 
+/// Why a session ended that the client still has a cookie of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The user signed in on another device, and there were too many.
+    Elsewhere,
+    /// The device was signed out from elsewhere, or a cutoff ended it.
+    Revoked,
+    /// It is bound to another browser or network than this request's, and its user has to sign in again
+    /// ([`OnMismatch::RequireLogin`](super::OnMismatch::RequireLogin)).
+    Moved,
+}
+
 /// What the gates and handles of one layer share.
 pub(super) struct Config {
     pub(super) store: Store,

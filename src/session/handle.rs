@@ -10,11 +10,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     binding::{FIELD, Looks, OnMismatch, RESERVED, is_foreign},
-    config::Config,
+    config::{Config, Ended},
     error::{SessionError, SessionErrorKind},
     id::SessionId,
     login::User,
-    ops::{Changes, Ended, Loaded, loaded},
+    ops::{Changes, Loaded, loaded},
     record::Header,
     short::Short,
     state::{Rode, State},

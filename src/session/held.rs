@@ -45,7 +45,7 @@ impl Config {
         if let Some(answer) = self.hold(name, due).await {
             return Ok(answer);
         }
-        let reply = self.store.run_inline(self.load_call(id, name, due)).await?;
+        let reply = self.store.run(self.load_call(id, name, due)).await?;
         loaded(reply, name, near::of(&self.store))
     }
 

@@ -86,6 +86,7 @@ pub use binding::OnMismatch;
 #[cfg(test)]
 mod tests;
 
+pub use config::Ended;
 pub use config::{OnGone, OnLimit};
 #[cfg(feature = "csrf")]
 pub(crate) use csrf::{CsrfAfter, CsrfBinding, CsrfPlace};
@@ -94,7 +95,6 @@ pub use gate::SessionGate;
 pub use handle::{Expiry, SaveOutcome, Session};
 pub use layer::{SessionLayer, SessionLayerBuilder};
 pub use login::{Login, User};
-pub use ops::Ended;
 pub use require::{RequireFreshLoginLayer, RequireGate, RequireLayer, RequireLoginLayer, View};
 
 /// A stored session, made and used this much earlier; what cannot be read stays as it is.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    config::Ended,
     id::{Name, SessionId},
     record::{MOVED, Record},
     short::Short,
@@ -305,19 +306,6 @@ pub(super) struct Loaded {
     pub(super) age: Option<u64>,
     /// Whether this node held it, and nobody was asked.
     pub(super) held: bool,
-}
-
-/// Why a session ended that the client still has a cookie of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Ended {
-    /// The user signed in on another device, and there were too many.
-    Elsewhere,
-    /// The device was signed out from elsewhere, or a cutoff ended it.
-    Revoked,
-    /// It is bound to another browser or network than this request's, and its user has to sign in again
-    /// ([`OnMismatch::RequireLogin`](super::OnMismatch::RequireLogin)).
-    Moved,
 }
 
 /// The cutoffs that apply to a session.

@@ -10,7 +10,7 @@ use http::{
 use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 
-use super::{handle::Session, login::User, ops::Ended};
+use super::{config::Ended, handle::Session, login::User};
 use crate::{
     clock::millis,
     error::ConfigError,

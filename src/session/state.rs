@@ -7,9 +7,10 @@
 //!   written then, and no cookie is set.
 
 use super::{
+    config::Ended,
     error::{SessionError, SessionErrorKind},
     id::{Name, SessionId},
-    ops::{Changes, Ended, Loaded},
+    ops::{Changes, Loaded},
     record::Record,
 };
 

@@ -1,12 +1,12 @@
 //! The steps of a session that write: login, renewal, logout, save.
 
 use super::{
-    config::OnLimit,
+    config::{Ended, OnLimit},
     error::{SessionError, SessionErrorKind},
     handle::{Inner, SaveOutcome, Session, check_name, user_of},
     id::SessionId,
     login::{Login, User},
-    ops::{Changes, Ended, NewUser, Written, written},
+    ops::{Changes, NewUser, Written, written},
     record::Header,
     state::{Known, State},
 };

@@ -222,12 +222,7 @@ impl Store {
 
     /// One call, one trip.
     pub(crate) async fn run(&self, call: Call) -> Result<Value, StoreError> {
-        Box::pin(self.run_inline(call)).await
-    }
-
-    /// As [`run`](Self::run), for callers that are in a box already: the future holds the driver's, of some kilobytes.
-    pub(crate) async fn run_inline(&self, call: Call) -> Result<Value, StoreError> {
-        let mut replies = self.trip_inline(std::slice::from_ref(&call)).await?;
+        let mut replies = self.trip(std::slice::from_ref(&call)).await?;
         replies.pop().unwrap_or_else(|| Err(corrupt()))
     }
 
@@ -251,11 +246,6 @@ impl Store {
     ///
     /// The outer error means that none of them is known to have been carried out.
     pub(crate) async fn trip(&self, calls: &[Call]) -> Result<Replies, StoreError> {
-        Box::pin(self.trip_inline(calls)).await
-    }
-
-    /// As [`trip`](Self::trip), for callers that are in a box already.
-    pub(crate) async fn trip_inline(&self, calls: &[Call]) -> Result<Replies, StoreError> {
         let Some(first) = calls.first() else {
             return Ok(Vec::new());
         };

@@ -40,11 +40,11 @@ impl Store {
         rider: Option<Arc<dyn Rider>>,
     ) -> Result<Replies, StoreError> {
         let Some(rider) = rider else {
-            return self.trip_inline(&calls).await;
+            return self.trip(&calls).await;
         };
         let own = calls.len();
         calls.extend(rider.calls());
-        match self.trip_inline(&calls).await {
+        match self.trip(&calls).await {
             Ok(mut replies) => {
                 rider.deliver(Ok(replies.split_off(own.min(replies.len()))));
                 Ok(replies)

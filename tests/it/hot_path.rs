@@ -176,7 +176,7 @@ async fn allocations_of_a_request() {
     note(
         "strict, with a session",
         cost(strict, with, token).await,
-        46,
+        47,
     );
     for (step, allocations, _) in &seen {
         eprintln!("{allocations:4} {step}");
