@@ -76,7 +76,7 @@
 //!
 //! | | when the call has returned | when Redis could not be told |
 //! |---|---|---|
-//! | sessions | on every node, for requests under way as well; a cutoff within `max_staleness` on nodes with a replica | the call fails: it did not happen, or nobody knows |
+//! | sessions | on every node, for requests under way as well; within `max_staleness` on nodes that hold sessions ([`NearBuilder::sessions`](crate::near::NearBuilder::sessions)), and a cutoff on nodes with a replica | the call fails: it did not happen, or nobody knows |
 //! | JWT + revocation list | on every node; within `max_staleness` (500 ms unless set) on nodes with a replica | the call fails; on the node that was asked it holds |
 //! | JWT + registry | the same: [`Everywhere`](crate::registry::Revocation::Everywhere) | [`Pending`](crate::registry::Revocation::Pending) with its bound: on this node at once, on others when their cache has run out at the latest |
 //!
