@@ -16,17 +16,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Value, aio::MultiplexedConnection};
+use redis::{Client, PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
+    keeper::{FIRST_PAUSE, LONGEST_PAUSE, jittered, patience},
     lease::{Lease, Moment},
+    line::{connect, millis_of, random},
     shelf::{HeldName, Shelf},
 };
-use crate::{clock::Clock, secret::random_bytes, trace::event_warn};
+use crate::{clock::Clock, trace::event_warn};
 
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A tracked read that takes longer is given up, and the store asked: the rest of a request's time is for that.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -137,8 +137,7 @@ impl Held {
 pub(super) async fn keep(held: Arc<Held>, client: Client) {
     let mut pause = Duration::ZERO;
     loop {
-        let random = random_bytes::<1>().map_or(128, |[byte]| byte);
-        sleep(pause * (192 + u32::from(random) / 2) / 256).await;
+        sleep(jittered(pause, random())).await;
         let number = held.lease.begin();
         held.shelf.follow(number);
         let served = serve(&held, &client, number).await;
@@ -158,7 +157,7 @@ pub(super) async fn keep(held: Arc<Held>, client: Client) {
 
 /// Everything that happens on one connection; says whether it could be used.
 async fn serve(held: &Arc<Held>, client: &Client, number: u64) -> bool {
-    let patience = (held.lease.max_staleness * 4).max(Duration::from_secs(2));
+    let patience = patience(&held.lease);
     let Ok(Some(line)) = timeout(patience, open(held, client, number)).await else {
         return false;
     };
@@ -176,18 +175,8 @@ async fn serve(held: &Arc<Held>, client: &Client, number: u64) -> bool {
 
 async fn open(held: &Arc<Held>, client: &Client, number: u64) -> Option<MultiplexedConnection> {
     let ears = Arc::clone(held);
-    let hear = move |push: PushInfo| -> Result<(), redis::aio::SendError> {
-        ears.hear(number, &push);
-        Ok(())
-    };
-    let config = AsyncConnectionConfig::new()
-        .set_response_timeout(None)
-        .set_connection_timeout(None)
-        .set_push_sender(hear);
-    let mut line = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-        .ok()?;
+    let hear = move |push: PushInfo| ears.hear(number, &push);
+    let mut line = connect(client, hear).await.ok()?;
     let mut name = redis::cmd("CLIENT");
     name.arg("SETNAME").arg("portcullis-near-sessions");
     let mut tracking = redis::cmd("CLIENT");
@@ -212,24 +201,14 @@ async fn beat(held: &Held, mut line: MultiplexedConnection, number: u64, patienc
         let Some(server_ms) = millis_of(&parts) else {
             return;
         };
+        // A part of a millisecond counts as one: never less than the server's clock.
+        let server_ms = server_ms.saturating_add(1);
         let sent_ms = i64::try_from(sent_ms).unwrap_or(i64::MAX);
         held.ahead_ms
             .store(server_ms.saturating_sub(sent_ms), SeqCst);
         held.lease.proved(number, stamp);
         sleep_until(started + every).await;
     }
-}
-
-/// Seconds and microseconds.
-fn millis_of(parts: &[Value]) -> Option<i64> {
-    let number = |part: &Value| match part {
-        Value::BulkString(digits) => std::str::from_utf8(digits).ok()?.parse::<i64>().ok(),
-        _ => None,
-    };
-    let [seconds, micros] = parts else {
-        return None;
-    };
-    Some(number(seconds)? * 1_000 + number(micros)? / 1_000 + 1)
 }
 
 #[cfg(test)]

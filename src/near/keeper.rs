@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
-    lease::Phase,
+    lease::{Lease, Phase},
     line::{Answer, Ask, Dial, Failed, Line},
     names::Name,
     replica::{Replica, Wanted},
@@ -20,8 +20,8 @@ use crate::{
     trace::{event_info, event_warn},
 };
 
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Somebody has to change permissions or the server first.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// What is written or fetched in one go.
@@ -62,7 +62,7 @@ fn refused(replica: &Replica, error: Option<crate::store::StoreError>) {
 
 /// Everything that happens on one connection; returns why it ended.
 async fn serve<D: Dial>(replica: &Arc<Replica>, dial: &D, number: u64) -> Failed {
-    let patience = patience(replica);
+    let patience = patience(&replica.lease);
     let line = match timeout(patience, dial.open(replica, number)).await {
         Ok(Ok(line)) => line,
         Ok(Err(failed)) => return failed,
@@ -91,8 +91,8 @@ async fn serve<D: Dial>(replica: &Arc<Replica>, dial: &D, number: u64) -> Failed
 }
 
 /// An answer that takes longer means that the connection is dead: long enough for a server that is merely busy.
-fn patience(replica: &Replica) -> Duration {
-    (replica.lease.max_staleness * 4).max(Duration::from_secs(2))
+pub(super) fn patience(lease: &Lease) -> Duration {
+    (lease.max_staleness * 4).max(Duration::from_secs(2))
 }
 
 pub(super) struct On<'a, L> {
@@ -325,6 +325,6 @@ fn moment(text: &[u8]) -> Option<u64> {
 }
 
 /// Between three and five quarters of `pause`, so that nodes do not knock in step.
-fn jittered(pause: Duration, random: u8) -> Duration {
+pub(super) fn jittered(pause: Duration, random: u8) -> Duration {
     pause * (192 + u32::from(random) / 2) / 256
 }

@@ -102,17 +102,9 @@ impl Dial for Wire {
 
     async fn open(&self, replica: &Arc<Replica>, number: u64) -> Result<RedisLine, Failed> {
         let ears = Arc::clone(replica);
-        let hear = move |push: PushInfo| -> Result<(), redis::aio::SendError> {
-            hear(&ears, number, &push);
-            Ok(())
-        };
-        // The keeper's own patience decides how long anything may take.
-        let config = AsyncConnectionConfig::new()
-            .set_response_timeout(None)
-            .set_connection_timeout(None)
-            .set_push_sender(hear);
-        let connection = self.0.get_multiplexed_async_connection_with_config(&config);
-        let line = RedisLine(connection.await.map_err(|error| failed(&error))?);
+        let hear = move |push: PushInfo| hear(&ears, number, &push);
+        let connection = connect(&self.0, hear).await;
+        let line = RedisLine(connection.map_err(|error| failed(&error))?);
         let mut name = redis::cmd("CLIENT");
         name.arg("SETNAME").arg("portcullis-near");
         let mut tracking = redis::cmd("CLIENT");
@@ -134,7 +126,7 @@ impl Dial for Wire {
     }
 
     fn random(&self) -> u8 {
-        crate::secret::random_bytes::<1>().map_or(128, |[byte]| byte)
+        random()
     }
 }
 
@@ -162,6 +154,28 @@ impl RedisLine {
         let replies = connection.send_packed_commands(&pipeline, 0, count).await;
         replies.map_err(|error| failed(&error))
     }
+}
+
+pub(super) fn random() -> u8 {
+    crate::secret::random_bytes::<1>().map_or(128, |[byte]| byte)
+}
+
+/// A connection whose announcements are heard. How long anything may take is for those to decide who keep it.
+pub(super) async fn connect(
+    client: &Client,
+    hear: impl Fn(PushInfo) + Send + Sync + 'static,
+) -> Result<MultiplexedConnection, RedisError> {
+    let hear = move |push: PushInfo| -> Result<(), redis::aio::SendError> {
+        hear(push);
+        Ok(())
+    };
+    let config = AsyncConnectionConfig::new()
+        .set_response_timeout(None)
+        .set_connection_timeout(None)
+        .set_push_sender(hear);
+    client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
 }
 
 fn hear(replica: &Replica, number: u64, push: &PushInfo) {
@@ -226,6 +240,9 @@ fn answer(reply: redis::Value) -> Result<Answer, Failed> {
 
 /// A page of a scan, or the time: seconds and microseconds.
 fn list(parts: Vec<redis::Value>) -> Result<Answer, Failed> {
+    if let Some(millis) = millis_of(&parts) {
+        return Ok(Answer::Number(millis));
+    }
     let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<u64>().ok();
     match <[redis::Value; 2]>::try_from(parts) {
         Ok([redis::Value::BulkString(next), redis::Value::Array(keys)]) => {
@@ -237,19 +254,21 @@ fn list(parts: Vec<redis::Value>) -> Result<Answer, Failed> {
             let keys = keys.collect();
             Ok(Answer::Page { next, keys })
         }
-        Ok(
-            [
-                redis::Value::BulkString(seconds),
-                redis::Value::BulkString(micros),
-            ],
-        ) => {
-            let (seconds, micros) = (number(&seconds), number(&micros));
-            let millis = seconds.zip(micros).map(|(s, us)| s * 1_000 + us / 1_000);
-            let millis = millis.and_then(|millis| i64::try_from(millis).ok());
-            Ok(Answer::Number(millis.ok_or(Failed::Lost)?))
-        }
         _ => Err(Failed::Lost),
     }
+}
+
+/// What `TIME` answers, in milliseconds: seconds and microseconds.
+pub(super) fn millis_of(parts: &[redis::Value]) -> Option<i64> {
+    let number = |part: &redis::Value| match part {
+        redis::Value::BulkString(digits) => std::str::from_utf8(digits).ok()?.parse::<i64>().ok(),
+        _ => None,
+    };
+    let [seconds, micros] = parts else {
+        return None;
+    };
+    let seconds = number(seconds)?.checked_mul(1_000)?;
+    seconds.checked_add(number(micros)? / 1_000)
 }
 
 /// What only somebody else can mend is a refusal; a server that is loading, demoted, busy or gone is not.
