@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{LUA, Names, keys, twin};
+use super::{About, LUA, Names, keys, twin};
 use crate::{
     clock::millis,
     cutoff,
@@ -34,14 +34,6 @@ pub struct Device {
     last_used_ms: u64,
     is_current: bool,
     about: About,
-}
-
-#[derive(Clone, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(default)]
-struct About {
-    name: Option<String>,
-    ip: Option<String>,
-    ua: Option<String>,
 }
 
 impl Devices {

@@ -22,10 +22,12 @@
 //! # Ok(()) }
 //! ```
 
+mod about;
 mod handle;
 mod index;
 mod twin;
 
+pub(crate) use about::About;
 pub use handle::{Device, Devices};
 pub(crate) use index::{Index, Names, Room, keys};
 
@@ -42,15 +44,3 @@ pub(crate) const ENDED: u8 = b'!';
 /// that every script that looks at each of them is short: a server runs one script at a time. Listing or ending 5000
 /// took it 41 to 88 ms.
 pub(crate) const MOST_DEVICES: u32 = 1_000;
-
-/// Longer texts about a device are cut: they come from clients.
-const LONGEST_TEXT: usize = 256;
-
-/// A text about a device, cut to 256 bytes at the border of a character.
-pub(crate) fn cut(mut text: String) -> String {
-    let end = (0..=LONGEST_TEXT.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at));
-    text.truncate(end.unwrap_or(0));
-    text
-}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{cutoff::AuthStart, device::cut};
+use crate::{cutoff::AuthStart, device::About};
 
 /// What an application says about a login for which it wants tokens.
 ///
@@ -24,7 +24,7 @@ pub struct RefreshLogin {
     pub(super) auth_ms: u64,
     pub(super) login_ms: u64,
     pub(super) started: Option<AuthStart>,
-    device: [Option<String>; 3],
+    pub(super) device: About,
 }
 
 impl RefreshLogin {
@@ -40,7 +40,7 @@ impl RefreshLogin {
             auth_ms: 0,
             login_ms: 0,
             started: None,
-            device: [None, None, None],
+            device: About::default(),
         }
     }
 
@@ -97,19 +97,19 @@ impl RefreshLogin {
 
     /// A name for the device, for the user's list of devices. Cut to 256 bytes.
     pub fn device(mut self, name: impl Into<String>) -> Self {
-        self.device[0] = Some(cut(name.into()));
+        self.device.set_name(name);
         self
     }
 
     /// The address the login came from, for the user's list of devices.
     pub fn ip(mut self, ip: impl fmt::Display) -> Self {
-        self.device[1] = Some(cut(ip.to_string()));
+        self.device.set_ip(ip);
         self
     }
 
     /// The `User-Agent` of the login, for the user's list of devices. Cut to 256 bytes.
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
-        self.device[2] = Some(cut(user_agent.into()));
+        self.device.set_user_agent(user_agent);
         self
     }
 
@@ -117,13 +117,6 @@ impl RefreshLogin {
     #[must_use]
     pub fn user(&self) -> &str {
         &self.user
-    }
-
-    /// What the device index is to know, as JSON.
-    pub(super) fn about(&self) -> String {
-        let names = ["name", "ip", "ua"].into_iter().zip(&self.device);
-        let known = names.filter_map(|(name, text)| Some((name.to_owned(), text.clone()?.into())));
-        serde_json::Value::Object(known.collect()).to_string()
     }
 }
 

@@ -147,7 +147,7 @@ impl Rotation {
             absolute_ms: millis(inner.settings.absolute),
             auth_ms: login.auth_ms,
             login_ms: login.login_ms,
-            about: &login.about(),
+            about: &login.device.to_json(),
             joins: login.sid.is_some(),
             started_ms: login.started.map_or(0, AuthStart::millis),
             #[cfg(feature = "registry")]

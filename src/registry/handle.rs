@@ -124,7 +124,7 @@ impl ActiveSessions {
             tenant: login.tenant.clone(),
             user: login.user.clone(),
             token: String::new(),
-            data: login.about(),
+            data: login.device.to_json(),
             lifetime_ms: lifetime_ms.min(millis(self.inner().store.longest_credential())),
             auth_at_least_ms: 0,
             not_before_ms: in_database,

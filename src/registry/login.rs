@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::truth::Limit;
-use crate::{cutoff::AuthStart, device::cut};
+use crate::{cutoff::AuthStart, device::About};
 
 /// What an application says about a login that is to be an active session.
 ///
@@ -22,7 +22,7 @@ pub struct NewLogin {
     pub(super) lifetime: Option<Duration>,
     pub(super) limit: Option<Limit>,
     pub(super) started: Option<AuthStart>,
-    device: [Option<String>; 3],
+    pub(super) device: About,
 }
 
 /// A session that has begun.
@@ -47,7 +47,7 @@ impl NewLogin {
             lifetime: None,
             limit: None,
             started: None,
-            device: [None, None, None],
+            device: About::default(),
         }
     }
 
@@ -93,27 +93,20 @@ impl NewLogin {
 
     /// A name for the device, for the user's list of devices. Cut to 256 bytes.
     pub fn device(mut self, name: impl Into<String>) -> Self {
-        self.device[0] = Some(cut(name.into()));
+        self.device.set_name(name);
         self
     }
 
     /// The address the login came from, for the user's list of devices.
     pub fn ip(mut self, ip: impl fmt::Display) -> Self {
-        self.device[1] = Some(cut(ip.to_string()));
+        self.device.set_ip(ip);
         self
     }
 
     /// The `User-Agent` of the login, for the user's list of devices. Cut to 256 bytes.
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
-        self.device[2] = Some(cut(user_agent.into()));
+        self.device.set_user_agent(user_agent);
         self
-    }
-
-    /// What is kept with the session, as JSON.
-    pub(super) fn about(&self) -> String {
-        let names = ["name", "ip", "ua"].into_iter().zip(&self.device);
-        let known = names.filter_map(|(name, text)| Some((name.to_owned(), text.clone()?.into())));
-        serde_json::Value::Object(known.collect()).to_string()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{cutoff::AuthStart, device::cut};
+use crate::{cutoff::AuthStart, device::About};
 
 /// What a handler says about a login, once it has checked the credentials.
 ///
@@ -18,18 +18,7 @@ pub struct Login {
     pub(super) tenant: Option<String>,
     pub(super) remember: bool,
     pub(super) started: Option<AuthStart>,
-    pub(super) device: Device,
-}
-
-/// What the device list is to show of a login.
-#[derive(Clone, Default, serde::Serialize)]
-pub(super) struct Device {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ip: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) ua: Option<String>,
+    pub(super) device: About,
 }
 
 impl Login {
@@ -41,7 +30,7 @@ impl Login {
             tenant: None,
             remember: false,
             started: None,
-            device: Device::default(),
+            device: About::default(),
         }
     }
 
@@ -81,20 +70,20 @@ impl Login {
 
     /// A name for the device, for the user's list of devices. Cut to 256 bytes.
     pub fn device(mut self, name: impl Into<String>) -> Self {
-        self.device.name = Some(cut(name.into()));
+        self.device.set_name(name);
         self
     }
 
     /// The address the login came from, for the user's list of devices. Take it from the connection, or from a header
     /// that only your own proxy can set.
     pub fn ip(mut self, ip: impl fmt::Display) -> Self {
-        self.device.ip = Some(cut(ip.to_string()));
+        self.device.set_ip(ip);
         self
     }
 
     /// The `User-Agent` of the login, for the user's list of devices. Cut to 256 bytes.
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
-        self.device.ua = Some(cut(user_agent.into()));
+        self.device.set_user_agent(user_agent);
         self
     }
 }

@@ -53,7 +53,7 @@ impl Session {
         let tag: Tag = namespace.user_tag("", of_tenant, &login.user);
         let new = SessionId::of_user(&tag, tenant.as_ref())?;
         let sid = encode(random_bytes::<16>()?);
-        let meta = serde_json::to_string(&login.device)?;
+        let meta = login.device.to_json();
         let user = NewUser {
             tenant: of_tenant,
             user: &login.user,
