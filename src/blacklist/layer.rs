@@ -40,11 +40,34 @@ pub(super) struct Config {
     pub(super) strict: bool,
 }
 
+/// What two settings come to, for every layer that has both.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Policy {
+pub(crate) enum Policy {
     Closed,
     Stale(u64),
     Open,
+}
+
+impl Policy {
+    pub(crate) fn of(outage: Outage, open: bool) -> Result<Self, ConfigError> {
+        match (outage, open) {
+            (Outage::Closed, false) => Ok(Self::Closed),
+            (Outage::Closed, true) => Ok(Self::Open),
+            (Outage::Stale(_), true) => Err(ConfigError::new(
+                "outage",
+                "is Stale and insecure_open at once: choose one",
+            )),
+            (Outage::Stale(life), false) => {
+                if life.is_zero() || life > Duration::from_secs(24 * 60 * 60) {
+                    return Err(ConfigError::new(
+                        "outage",
+                        "the stale time must be above zero and at most a day",
+                    ));
+                }
+                Ok(Self::Stale(millis(life)))
+            }
+        }
+    }
 }
 
 impl BlacklistLayer {
@@ -150,25 +173,7 @@ impl BlacklistLayerBuilder {
     ///
     /// For a stale time of zero or of more than a day, or one beside [`insecure_open`](Self::insecure_open).
     pub fn build(self) -> Result<BlacklistLayer, ConfigError> {
-        let policy = match (self.outage, self.open) {
-            (Outage::Closed, false) => Policy::Closed,
-            (Outage::Closed, true) => Policy::Open,
-            (Outage::Stale(_), true) => {
-                return Err(ConfigError::new(
-                    "outage",
-                    "is Stale and insecure_open at once: choose one",
-                ));
-            }
-            (Outage::Stale(life), false) => {
-                if life.is_zero() || life > Duration::from_secs(24 * 60 * 60) {
-                    return Err(ConfigError::new(
-                        "outage",
-                        "the stale time must be above zero and at most a day",
-                    ));
-                }
-                Policy::Stale(millis(life))
-            }
-        };
+        let policy = Policy::of(self.outage, self.open)?;
         self.store.register(&ops::ALL);
         Ok(BlacklistLayer {
             config: Arc::new(Config {

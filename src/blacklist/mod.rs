@@ -70,5 +70,7 @@ mod ops;
 pub use gate::BlacklistGate;
 pub use handle::{Blacklist, RevokeError, RevokeErrorKind};
 pub use layer::{BlacklistLayer, BlacklistLayerBuilder, Outage};
+
+pub(crate) use layer::Policy;
 #[cfg(feature = "registry")]
 pub(crate) use ops::{Heard, Verdict, answers, look_one, question};

@@ -8,10 +8,11 @@ use super::{
     check::{Verdict, name, own_sid},
     database::Patience,
     error::ActiveError,
-    layer::{Config, Policy},
+    layer::Config,
 };
 use crate::{
     blacklist,
+    blacklist::Policy,
     gate::{Entry, Step, Steps},
     jwt::{JwtMark, VerifiedToken},
     refuse::{Rejection, RejectionKind},

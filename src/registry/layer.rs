@@ -1,12 +1,15 @@
 //! The layer and its settings.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use tower_layer::Layer;
 
 use super::{gate::ActiveSessionGate, handle::ActiveSessions};
 use crate::{
-    blacklist::Outage, clock::millis, error::ConfigError, gate::Gated, recent::Recent,
+    blacklist::{Outage, Policy},
+    error::ConfigError,
+    gate::Gated,
+    recent::Recent,
     refuse::DefaultRefuse,
 };
 
@@ -28,13 +31,6 @@ pub(super) struct Config {
     pub(super) sessionless: bool,
     pub(super) list_required: bool,
     pub(super) notes_use: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Policy {
-    Closed,
-    Stale(u64),
-    Open,
 }
 
 impl ActiveSessionLayer {
@@ -156,25 +152,7 @@ impl ActiveSessionLayerBuilder {
     ///
     /// For a stale time of zero or of more than a day, or one beside [`insecure_open`](Self::insecure_open).
     pub fn build(self) -> Result<ActiveSessionLayer, ConfigError> {
-        let policy = match (self.outage, self.open) {
-            (Outage::Closed, false) => Policy::Closed,
-            (Outage::Closed, true) => Policy::Open,
-            (Outage::Stale(_), true) => {
-                return Err(ConfigError::new(
-                    "outage",
-                    "is Stale and insecure_open at once: choose one",
-                ));
-            }
-            (Outage::Stale(life), false) => {
-                if life.is_zero() || life > Duration::from_secs(24 * 60 * 60) {
-                    return Err(ConfigError::new(
-                        "outage",
-                        "the stale time must be above zero and at most a day",
-                    ));
-                }
-                Policy::Stale(millis(life))
-            }
-        };
+        let policy = Policy::of(self.outage, self.open)?;
         Ok(ActiveSessionLayer {
             config: Arc::new(Config {
                 active: self.active,

@@ -6,7 +6,7 @@
 use super::{standing::Standing, twins};
 use crate::{
     cutoff,
-    store::{Call, Key, Operation, Store, StoreError, StoreErrorKind, Value, exists},
+    store::{Call, Key, Operation, Store, StoreError, Value, corrupt, exists},
 };
 
 static READ: Operation =
@@ -162,8 +162,4 @@ fn words(reply: Value) -> Result<[String; 3], StoreError> {
     };
     let words: Result<Vec<_>, _> = reply.into_list()?.into_iter().map(word).collect();
     words?.try_into().map_err(|_| corrupt())
-}
-
-fn corrupt() -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt)
 }
