@@ -14,27 +14,14 @@ use crate::{
     cutoff,
     means::redis::RedisServer,
     near::Scope,
-    store::{Call, Content, Entry, Memory, Operation, Store, StoreErrorKind, Tag, Value, slot},
+    store::{
+        Call, Content, Entry, Memory, Shadows, Store, StoreErrorKind, Tag, Value, slot, time_is,
+    },
 };
 
 const STEPS: usize = 20_000;
 const BATCH: usize = 400;
 const DAY: u64 = 24 * 60 * 60 * 1_000;
-
-/// As in the suite of the sessions: `TIME` says what the suite says.
-const TIME_IS_SET: &str = r"
-local real = redis
-local redis = setmetatable({
-  call = function(name, ...)
-    if name ~= 'TIME' then return real.call(name, ...) end
-    local now = real.call('GET', 'the time')
-    return { string.sub(now, 1, -4), string.sub(now, -3) .. '000' }
-  end,
-}, { __index = real })
-";
-
-static SET_TIME: Operation =
-    Operation::command("test.time", "SET", |_, _, _, _| Ok(Value::bytes("OK")));
 
 struct Steps {
     random: u64,
@@ -140,22 +127,15 @@ async fn scripts_and_their_rust_twins_are_equal() {
         store: store.clone(),
         now: time.0 * 1_000 + DAY,
     };
-    let mut shadows: HashMap<&str, &'static Operation> = HashMap::new();
+    let mut shadows = Shadows::default();
     let mut tally: HashMap<(&str, String), usize> = HashMap::new();
     for _ in 0..STEPS / BATCH {
         let (mut calls, mut expected) = (Vec::new(), Vec::new());
         for _ in 0..BATCH {
             let call = steps.next(&memory);
             let reply = call.operation.on_memory(&mut memory, steps.now, &call);
-            let shadow = shadows
-                .entry(call.operation.name())
-                .or_insert_with(|| Box::leak(Box::new(call.operation.with_prelude(TIME_IS_SET))));
-            let time = vec![steps.now.into()];
-            calls.push(Call::new(&SET_TIME, vec!["the time".to_owned()], time));
-            calls.push(Call {
-                operation: shadow,
-                ..call
-            });
+            calls.push(time_is(steps.now));
+            calls.push(shadows.of(&call));
             expected.push(reply);
         }
         let replies = store.trip(&calls).await.unwrap();

@@ -32,6 +32,8 @@ mod memory;
 pub(crate) mod operation;
 mod redis;
 mod ride;
+#[cfg(test)]
+mod shadow;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -50,6 +52,8 @@ pub(crate) use memory::{Memory, exists, get};
 pub(crate) use operation::{Arg, Call, Fault, Operation, Value, corrupt};
 pub(crate) use redis::{Replies, error_of};
 pub(crate) use ride::Rider;
+#[cfg(test)]
+pub(crate) use shadow::{Shadows, time_is};
 
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) use inspect::{Content, Entry};

@@ -11,47 +11,14 @@ use std::{collections::HashMap, time::Duration};
 use super::{super::ops, steps::Steps};
 use crate::{
     means::redis::RedisServer,
-    store::{Call, Content, Entry, Memory, Operation, Store, StoreError, StoreErrorKind, Value},
+    store::{
+        Call, Content, Entry, Memory, Shadows, Store, StoreError, StoreErrorKind, Value, time_is,
+    },
 };
 
 const STEPS: usize = 100_000;
 const BATCH: usize = 400;
 const DAY: u64 = 24 * 60 * 60 * 1_000;
-
-const TIME_IS_SET: &str = r"
-local real = redis
-local redis = setmetatable({
-  call = function(name, ...)
-    if name ~= 'TIME' then return real.call(name, ...) end
-    local now = real.call('GET', 'the time')
-    return { string.sub(now, 1, -4), string.sub(now, -3) .. '000' }
-  end,
-}, { __index = real })
-";
-
-static SET_TIME: Operation =
-    Operation::command("test.time", "SET", |_, _, _, _| Ok(Value::bytes("OK")));
-
-fn time_is(now: u64) -> Call {
-    Call::new(&SET_TIME, vec!["the time".to_owned()], vec![now.into()])
-}
-
-/// The operations with the suite's `TIME` in front.
-struct Shadows(HashMap<&'static str, &'static Operation>);
-
-impl Shadows {
-    fn of(&mut self, call: &Call) -> Call {
-        let operation = call.operation;
-        let shadow = *self
-            .0
-            .entry(operation.name())
-            .or_insert_with(|| Box::leak(Box::new(operation.with_prelude(TIME_IS_SET))));
-        Call {
-            operation: shadow,
-            ..call.clone()
-        }
-    }
-}
 
 /// What both sides must agree on: a reply, or that there is none. The texts of errors are the server's own.
 fn same(redis: &Result<Value, StoreError>, memory: &Result<Value, StoreError>) -> bool {
@@ -110,7 +77,7 @@ impl Bench {
             store,
             memory,
             steps,
-            shadows: Shadows(HashMap::new()),
+            shadows: Shadows::default(),
             seed,
             done: 0,
             whole: 0,
