@@ -143,7 +143,7 @@ impl Config {
         replies: Result<crate::store::Replies, StoreError>,
     ) -> Result<(), Rejection> {
         let mut replies = match replies {
-            Ok(replies) => replies,
+            Ok(replies) => replies.into_iter(),
             Err(error) => {
                 return tokens
                     .iter()
@@ -151,9 +151,7 @@ impl Config {
             }
         };
         for token in tokens {
-            let rest = replies.split_off(ops::answers(token).min(replies.len()));
-            let own = std::mem::replace(&mut replies, rest);
-            match ops::is_dead(token, own) {
+            match ops::is_dead(token, &mut replies) {
                 Ok(dead) => self.known(token, dead)?,
                 Err(error) => self.unknown(token, &error)?,
             }

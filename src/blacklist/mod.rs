@@ -73,4 +73,4 @@ pub use layer::{BlacklistLayer, BlacklistLayerBuilder, Outage};
 
 pub(crate) use layer::Policy;
 #[cfg(feature = "registry")]
-pub(crate) use ops::{Heard, Verdict, answers, look_one, question};
+pub(crate) use ops::{Heard, Verdict, look_one, question};

@@ -9,7 +9,7 @@ use crate::{
     near::{List, Scope, View},
     secret::{encode_exact, sha256_of_parts},
     store::{
-        Arg, Call, Fault, Key, Memory, Namespace, Operation, Replies, StoreError, Tag, Value,
+        Arg, Call, Fault, Few, Key, Memory, Namespace, Operation, StoreError, Tag, Value,
         corrupt, exists, get,
     },
 };
@@ -90,14 +90,9 @@ pub(crate) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call
     // A question without keys is an error to the server.
     if has_id(token) {
         let listed = names(token).map(|(list, name)| key(namespace, list, &name));
-        calls.push(Call::new(&LISTED, listed.collect(), Vec::new()));
+        calls.push(Call::new(&LISTED, listed.collect::<Few<_>>(), Vec::new()));
     }
     calls
-}
-
-/// How many replies belong to the [`question`] about this token.
-pub(crate) fn answers(token: &VerifiedToken) -> usize {
-    1 + usize::from(has_id(token))
 }
 
 /// Whether there is anything that this token could be listed by.
@@ -191,9 +186,14 @@ pub(crate) fn look_one(
 }
 
 /// Whether the replies to [`question`] say that the token is dead.
-pub(super) fn is_dead(token: &VerifiedToken, replies: Replies) -> Result<bool, StoreError> {
+pub(super) fn is_dead(
+    token: &VerifiedToken,
+    replies: impl IntoIterator<Item = Reply>,
+) -> Result<bool, StoreError> {
     Heard::of(token, replies).map(|heard| heard.is_dead(token, None))
 }
+
+type Reply = Result<Value, StoreError>;
 
 /// What the replies to [`question`] say.
 #[derive(Clone, Copy)]
@@ -204,13 +204,22 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    pub(crate) fn of(token: &VerifiedToken, replies: Replies) -> Result<Self, StoreError> {
+    /// Takes the replies about this token from a list of replies about several, also when one of them is an error.
+    pub(crate) fn of(
+        token: &VerifiedToken,
+        replies: impl IntoIterator<Item = Reply>,
+    ) -> Result<Self, StoreError> {
         let mut replies = replies.into_iter();
+        let cutoffs = replies.next().ok_or_else(corrupt);
+        let listed = has_id(token).then(|| replies.next().ok_or_else(corrupt));
         let mut cutoff = None;
-        for moment in replies.next().ok_or_else(corrupt)??.into_list()? {
+        for moment in cutoffs??.into_each() {
             cutoff = cutoff.max(moment.as_number()?);
         }
-        let listed = has_id(token) && replies.next().ok_or_else(corrupt)??.number()? > 0;
+        let listed = match listed {
+            Some(listed) => listed??.number()? > 0,
+            None => false,
+        };
         Ok(Self { listed, cutoff })
     }
 

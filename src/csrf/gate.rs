@@ -148,7 +148,7 @@ impl CsrfGate {
         Box::pin(async move {
             let calls = vec![stored::look(&place)];
             let reply = match place.store.trip_with(calls, rider).await {
-                Ok(mut replies) => replies.pop(),
+                Ok(replies) => replies.into_last(),
                 Err(error) => Some(Err(error)),
             };
             match reply

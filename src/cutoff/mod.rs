@@ -186,7 +186,8 @@ pub(crate) fn at_least_call(store: &Store, scope: &Scope, moment: u64, is_now: b
 pub(crate) fn read_call(store: &Store, scopes: &[Scope]) -> Call {
     static READ: Operation = Operation::each("cutoff.read", "GET", crate::store::get);
     let key = |scope| key_of(store.namespace(), scope);
-    Call::new(&READ, scopes.iter().map(key).collect(), Vec::new())
+    let keys: crate::store::Few<_> = scopes.iter().map(key).collect();
+    Call::new(&READ, keys, Vec::new())
 }
 
 pub(crate) fn key_of(namespace: &Namespace, scope: &Scope) -> Key {

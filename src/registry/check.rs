@@ -169,7 +169,7 @@ impl Inner {
             leases.push(lease);
         }
         let outcome = self.store.trip_with(calls, rider).await;
-        let mut replies = outcome.map(Vec::into_iter);
+        let mut replies = outcome.map(IntoIterator::into_iter);
         let mut next = || match &mut replies {
             Ok(replies) => replies.next().unwrap_or_else(|| Err(missing())),
             Err(error) => Err(error.clone()),
@@ -179,10 +179,9 @@ impl Inner {
         }
         let pairs = tokens.iter().zip(leases);
         let asked = pairs.map(|(token, mut lease)| {
-            let own = (0..blacklist::answers(token)).map(|_| next()).collect();
             Asked {
                 token,
-                heard: Heard::of(token, own),
+                heard: Heard::of(token, std::iter::repeat_with(&mut next)),
                 read: match &mut lease {
                     None => Err(StoreError::new(StoreErrorKind::Unavailable)),
                     Some(lease) => lease.was_read(next()),

@@ -222,7 +222,7 @@ impl ActiveSessions {
         }
         let scopes: Vec<_> = scopes.iter().map(|scope| inner.scope(scope)).collect();
         let read = cutoff::read_call(&inner.store, &scopes);
-        let moments = inner.store.run(read).await.ok()?.into_list().ok()?;
+        let moments = inner.store.run(read).await.ok()?.into_each();
         let moments = moments
             .iter()
             .map(|moment| moment.as_number().ok().flatten());

@@ -343,8 +343,8 @@ impl Rider for Inner {
     /// What cannot be read here is asked again by whoever needs it, and reported to them.
     fn deliver(&self, replies: Result<Replies, StoreError>) {
         let rode = self.state().rode.take();
-        if let (Some(rode), Ok(mut replies)) = (rode, replies)
-            && let Some(Ok(reply)) = replies.pop()
+        if let (Some(rode), Ok(replies)) = (rode, replies)
+            && let Some(Ok(reply)) = replies.into_last()
             && let Ok(loaded) = loaded(reply, &rode.name, near::of(&self.config.store))
         {
             self.absorb(&rode.id, loaded, rode.at);

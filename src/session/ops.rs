@@ -15,7 +15,7 @@ use crate::{
     device::{self, ENDED, Names},
     near::{Replica, Scope, View},
     store::{
-        Arg, Call, Key, Namespace, Operation, Store, StoreError, StoreErrorKind, Tag, Value, get,
+        Arg, Call, Few, Key, Namespace, Operation, Store, StoreError, StoreErrorKind, Tag, Value, get,
     },
 };
 
@@ -179,7 +179,7 @@ impl<'a> Place<'a> {
 
     /// The record alone, for when this node knows the cutoffs.
     pub(super) fn read_alone(&self) -> Call {
-        Call::new(&READ, vec![self.key()], Vec::new())
+        Call::new(&READ, Few::one(self.key()), Vec::new())
     }
 
     /// A plain read, for when a recorded use is known to be fresh.
@@ -326,7 +326,7 @@ pub(super) fn loaded(
     name: &Name,
     near: Option<&Replica>,
 ) -> Result<Loaded, StoreError> {
-    let mut values = reply.into_list()?.into_iter();
+    let mut values = reply.into_each().into_iter();
     let (mut record, mut ended) = match values.next() {
         Some(Value::Bytes(raw)) => match raw.first() {
             Some(&MOVED) => (None, None),

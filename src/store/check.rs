@@ -99,6 +99,7 @@ impl Store {
         let replies = self.trip(&calls).await?;
         let after = self.0.clock.now_millis();
         let [server, memory, script, tracking] = replies
+            .into_vec()
             .try_into()
             .map_err(|_| super::operation::corrupt())?;
         let mut findings = Vec::new();

@@ -28,7 +28,10 @@ use tokio::{
     task::{AbortHandle, yield_now},
 };
 
-use super::redis::{Exchange, Failed};
+use super::{
+    Few,
+    redis::{Exchange, Failed},
+};
 
 /// With fewer others under way, a caller goes to the driver directly: there is next to nothing to gather.
 const FEW: usize = 8;
@@ -40,7 +43,7 @@ const MOST_FLIGHTS: usize = 32;
 const ENOUGH_COMMANDS: usize = 32;
 const ENOUGH_BYTES: usize = 64 * 1024;
 
-type Answer = Result<Vec<Value>, RedisError>;
+type Answer = Result<Few<Value>, Failed>;
 
 /// One connection's callers.
 pub(super) struct Gatherer {
@@ -64,7 +67,7 @@ struct Waiting {
 }
 
 struct Parcel {
-    commands: Vec<Cmd>,
+    commands: Few<Cmd>,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -87,40 +90,31 @@ impl Gatherer {
         }
     }
 
-    async fn gathered(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, Failed> {
+    async fn gathered(&self, commands: Few<Cmd>) -> Answer {
         let (answer, reply) = oneshot::channel();
         self.desk.hand_in(Parcel { commands, answer })?;
-        Ok(reply.await.unwrap_or_else(|_| Err(gone()))?)
+        reply.await.unwrap_or_else(|_| Err(gone().into()))
     }
 }
 
 impl Exchange for &Gatherer {
-    async fn exchange(&mut self, commands: Vec<Cmd>) -> Result<Vec<Value>, Failed> {
+    async fn exchange(&mut self, commands: Few<Cmd>) -> Answer {
         let others = self.active.fetch_add(1, Ordering::Relaxed);
         let _active = Active(&self.active);
         if others < FEW {
-            return direct(self.driver.clone(), commands).await;
+            // In a box: the driver's futures are large, and handlers and layers carry this one in theirs.
+            return Box::pin(direct(self.driver.clone(), commands)).await;
         }
         self.gathered(commands).await
-    }
-
-    async fn exchange_one(&mut self, command: Cmd) -> Result<Value, Failed> {
-        let others = self.active.fetch_add(1, Ordering::Relaxed);
-        let _active = Active(&self.active);
-        if others < FEW {
-            let reply = self.driver.clone().send_packed_command(&command).await;
-            return Ok(reply.or_else(super::redis::server_error)?);
-        }
-        let mut replies = self.gathered(vec![command]).await?;
-        Ok(replies.pop().ok_or_else(super::redis::miscounted)?)
     }
 }
 
 /// Not by the driver's trait, which boxes its futures.
-async fn direct(
-    mut driver: MultiplexedConnection,
-    commands: Vec<Cmd>,
-) -> Result<Vec<Value>, Failed> {
+async fn direct(mut driver: MultiplexedConnection, commands: Few<Cmd>) -> Answer {
+    if let [command] = &*commands {
+        let reply = driver.send_packed_command(command).await;
+        return Ok(Few::one(reply.or_else(super::redis::server_error)?));
+    }
     let count = commands.len();
     let mut pipeline = Pipeline::with_capacity(count);
     for command in commands {
@@ -131,7 +125,7 @@ async fn direct(
     if replies.len() != count {
         return Err(super::redis::miscounted().into());
     }
-    Ok(replies)
+    Ok(replies.into())
 }
 
 impl Drop for Gatherer {
@@ -284,7 +278,7 @@ async fn fly(mut driver: MultiplexedConnection, parcels: Vec<Parcel>) {
 
 fn deal_error(callers: Vec<(usize, oneshot::Sender<Answer>)>, error: &RedisError) {
     for (_, answer) in callers {
-        let _ = answer.send(Err(error.clone()));
+        let _ = answer.send(Err(error.clone().into()));
     }
 }
 
@@ -307,7 +301,7 @@ mod tests {
         let (answer, reply) = oneshot::channel();
         let mut command = redis::cmd("SET");
         command.arg(vec![b'x'; bytes]);
-        let commands = vec![command; commands];
+        let commands = vec![command; commands].into();
         (Parcel { commands, answer }, reply)
     }
 

@@ -139,7 +139,11 @@ impl Link {
     }
 
     async fn try_run(&self, calls: &[Call]) -> Result<Replies, StoreError> {
-        let connection = self.connection().await?;
+        let connection = match self.up() {
+            Some(connection) => connection,
+            // In a box: it is long, and every call carries this future in its own.
+            None => Box::pin(self.connection()).await?,
+        };
         let outcome = send(&mut &connection.gatherer, calls, |operation| {
             connection.has_loaded(operation)
         })
@@ -183,10 +187,14 @@ impl Link {
         self.connection().await.map(|_| ())
     }
 
-    async fn connection(&self) -> Result<Arc<Connection>, StoreError> {
-        if let State::Up(connection) = &*lock(&self.0.state) {
-            return Ok(Arc::clone(connection));
+    fn up(&self) -> Option<Arc<Connection>> {
+        match &*lock(&self.0.state) {
+            State::Up(connection) => Some(Arc::clone(connection)),
+            _ => None,
         }
+    }
+
+    async fn connection(&self) -> Result<Arc<Connection>, StoreError> {
         let mut changed = self.0.changed.subscribe();
         let mut started = false;
         loop {

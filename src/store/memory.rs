@@ -338,13 +338,18 @@ impl Memory {
     }
 }
 
-/// The twin of `GET` of each key. To `MGET` a key of another kind would look as if it were missing.
+/// The twin of `GET` of each key, see [`Operation::each`](super::Operation::each). To `MGET` a key of another kind would look
+/// as if it were missing.
 pub(crate) fn get(memory: &mut Memory, _: u64, keys: &[Key], _: &[Arg]) -> Result<Value, Fault> {
     let one = |key: &Key| Ok(memory.get(key)?.map_or(Value::Nil, Value::bytes));
-    keys.iter()
-        .map(one)
-        .collect::<Result<_, _>>()
-        .map(Value::List)
+    match keys {
+        [key] => one(key),
+        keys => keys
+            .iter()
+            .map(one)
+            .collect::<Result<_, _>>()
+            .map(Value::List),
+    }
 }
 
 /// The twin of `EXISTS`.

@@ -23,6 +23,7 @@ mod builder;
 mod check;
 mod error;
 mod external;
+mod few;
 mod gather;
 #[cfg(any(test, feature = "test-util"))]
 mod inspect;
@@ -47,6 +48,7 @@ use std::{
 pub use builder::StoreBuilder;
 pub use check::{Finding, FindingKind};
 pub use error::{StoreError, StoreErrorKind};
+pub(crate) use few::Few;
 pub(crate) use key::{Key, Namespace, Tag};
 pub(crate) use memory::{Memory, exists, get};
 pub(crate) use operation::{Arg, Call, Fault, Operation, Value, corrupt};
@@ -226,8 +228,8 @@ impl Store {
 
     /// One call, one trip.
     pub(crate) async fn run(&self, call: Call) -> Result<Value, StoreError> {
-        let mut replies = self.trip(std::slice::from_ref(&call)).await?;
-        replies.pop().unwrap_or_else(|| Err(corrupt()))
+        let replies = self.trip(std::slice::from_ref(&call)).await?;
+        replies.into_last().unwrap_or_else(|| Err(corrupt()))
     }
 
     /// One call that knows its own repetition: if the reply is lost it is sent once more, and so takes up to two deadlines.
@@ -251,7 +253,7 @@ impl Store {
     /// The outer error means that none of them is known to have been carried out.
     pub(crate) async fn trip(&self, calls: &[Call]) -> Result<Replies, StoreError> {
         let Some(first) = calls.first() else {
-            return Ok(Vec::new());
+            return Ok(Vec::new().into());
         };
         let name = first.operation.name();
         #[cfg(any(test, feature = "test-util"))]
@@ -259,7 +261,7 @@ impl Store {
         let outcome = match &self.0.backend {
             Backend::Memory(memory) => Ok(self.on_memory(memory, calls)),
             Backend::Link(link) => {
-                // In a box: the driver's futures are large, and handlers and layers carry this one in theirs.
+                // In a box: handlers and layers carry this future in theirs. What is above a kilobyte is slow to allocate.
                 let run = Box::pin(link.run(calls));
                 let outcome = tokio::time::timeout(self.0.deadline, run).await;
                 outcome.unwrap_or_else(|_| {
@@ -267,7 +269,10 @@ impl Store {
                     Err(StoreError::new(StoreErrorKind::Timeout))
                 })
             }
-            Backend::External(external) => external.run(calls, self.0.deadline).await,
+            Backend::External(external) => {
+                // In a box, for handlers and layers carry this future in theirs.
+                Box::pin(external.run(calls, self.0.deadline)).await
+            }
         };
         if let Ok(replies) = &outcome {
             report_corrupt(calls, replies);

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use super::{Key, StoreError, StoreErrorKind, memory::Memory};
+use super::{Few, Key, StoreError, StoreErrorKind, memory::Memory};
 
 /// The Rust half of an operation. `now` is what Redis `TIME` is to the Lua half, in milliseconds.
 pub(crate) type Twin = fn(&mut Memory, u64, &[Key], &[Arg]) -> Result<Value, Fault>;
@@ -26,7 +26,8 @@ enum Form {
     },
     /// A plain command that takes the keys and then the arguments.
     Command(&'static str),
-    /// A plain command that takes one key, sent for each of them; the reply is the list of replies.
+    /// A plain command that takes one key, sent for each of them; the reply is the list of replies, or of one key the reply
+    /// itself.
     Each(&'static str),
 }
 
@@ -189,15 +190,19 @@ impl Arg {
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) operation: &'static Operation,
-    pub(crate) keys: Vec<Key>,
+    pub(crate) keys: Few<Key>,
     pub(crate) args: Vec<Arg>,
 }
 
 impl Call {
-    pub(crate) fn new(operation: &'static Operation, keys: Vec<Key>, args: Vec<Arg>) -> Self {
+    pub(crate) fn new(
+        operation: &'static Operation,
+        keys: impl Into<Few<Key>>,
+        args: Vec<Arg>,
+    ) -> Self {
         Self {
             operation,
-            keys,
+            keys: keys.into(),
             args,
         }
     }
@@ -238,6 +243,14 @@ impl Value {
     /// A number that must be there.
     pub(crate) fn number(&self) -> Result<u64, StoreError> {
         self.as_number()?.ok_or_else(corrupt)
+    }
+
+    /// The replies to [`Operation::each`].
+    pub(crate) fn into_each(self) -> Few<Self> {
+        match self {
+            Self::List(values) => values.into(),
+            one => Few::one(one),
+        }
     }
 
     pub(crate) fn into_list(self) -> Result<Vec<Self>, StoreError> {

@@ -7,12 +7,12 @@
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, aio::ConnectionLike};
 
 use super::{
-    StoreError, StoreErrorKind,
+    Few, StoreError, StoreErrorKind,
     operation::{Arg, Call, Operation, Value, corrupt},
 };
 
 /// The replies to the calls of one trip, in their order.
-pub(crate) type Replies = Vec<Result<Value, StoreError>>;
+pub(crate) type Replies = Few<Result<Value, StoreError>>;
 
 pub(crate) fn script_sha(text: &str) -> String {
     redis::Script::new(text).get_hash().to_owned()
@@ -110,23 +110,16 @@ pub(super) trait Exchange {
     /// Sends the commands in one write; as many replies as commands, an error of the server among them.
     fn exchange(
         &mut self,
-        commands: Vec<Cmd>,
-    ) -> impl Future<Output = Result<Vec<redis::Value>, Failed>> + Send;
-
-    /// The same for one command.
-    fn exchange_one(
-        &mut self,
-        command: Cmd,
-    ) -> impl Future<Output = Result<redis::Value, Failed>> + Send;
+        commands: Few<Cmd>,
+    ) -> impl Future<Output = Result<Few<redis::Value>, Failed>> + Send;
 }
 
 impl<C: ConnectionLike + Send + ?Sized> Exchange for C {
-    async fn exchange(&mut self, mut commands: Vec<Cmd>) -> Result<Vec<redis::Value>, Failed> {
+    async fn exchange(&mut self, commands: Few<Cmd>) -> Result<Few<redis::Value>, Failed> {
         let count = commands.len();
-        if count == 1
-            && let Some(command) = commands.pop()
-        {
-            return Ok(vec![self.exchange_one(command).await?]);
+        if let [command] = &*commands {
+            let reply = self.req_packed_command(command).await;
+            return Ok(Few::one(reply.or_else(server_error)?));
         }
         let mut pipeline = Pipeline::with_capacity(count);
         for command in commands {
@@ -135,15 +128,10 @@ impl<C: ConnectionLike + Send + ?Sized> Exchange for C {
         let replies = self.req_packed_commands(&pipeline, 0, count).await?;
         // Fewer replies than commands would hand one caller another's answer.
         if replies.len() == count {
-            Ok(replies)
+            Ok(replies.into())
         } else {
             Err(miscounted().into())
         }
-    }
-
-    async fn exchange_one(&mut self, command: Cmd) -> Result<redis::Value, Failed> {
-        let reply = self.req_packed_command(&command).await;
-        Ok(reply.or_else(server_error)?)
     }
 }
 
@@ -163,21 +151,22 @@ pub(super) async fn send(
     if let [call] = calls
         && (call.keys.len() == 1 || !call.operation.is_each())
     {
-        return Ok(vec![send_one(connection, call, style(call)).await?]);
+        return send_one(connection, call, style(call)).await;
     }
     let mut all = Vec::with_capacity(calls.len());
     for call in calls {
         commands(call, style(call), |command| all.push(command));
     }
-    let (mut replies, missing) = replies_of(calls, connection.exchange(all).await?);
+    let (mut replies, missing) = replies_of(calls, connection.exchange(all.into()).await?);
     if !missing.is_empty() {
         let commands = missing.iter().map(|i| command(&calls[*i], Style::Text));
-        let again = connection.exchange(commands.collect()).await?;
+        let commands: Vec<_> = commands.collect();
+        let again = connection.exchange(commands.into()).await?;
         for (index, reply) in missing.into_iter().zip(again) {
             replies[index] = value(reply, &calls[index]);
         }
     }
-    Ok(replies)
+    Ok(replies.into())
 }
 
 /// One call of one command, which needs no lists.
@@ -185,26 +174,26 @@ async fn send_one(
     connection: &mut (impl Exchange + ?Sized),
     call: &Call,
     style: Style,
-) -> Result<Result<Value, StoreError>, Failed> {
-    let each = call.operation.is_each();
-    let mut reply = connection.exchange_one(command(call, style)).await?;
-    if !each && is_noscript(&reply) {
-        let whole = command(call, Style::Text);
-        reply = connection.exchange_one(whole).await?;
+) -> Result<Replies, Failed> {
+    let one = Few::one(command(call, style));
+    let mut replies = connection.exchange(one).await?;
+    if replies.first().is_some_and(is_noscript) {
+        let whole = Few::one(command(call, Style::Text));
+        replies = connection.exchange(whole).await?;
     }
-    let reply = value(reply, call);
-    Ok(match each {
-        true => reply.map(|value| Value::List(vec![value])),
-        false => reply,
-    })
+    let reply = replies.into_last().ok_or_else(miscounted)?;
+    Ok(Few::one(value(reply, call)))
 }
 
 /// The replies dealt to their calls, and which of these have to be sent once more with their script.
-fn replies_of(calls: &[Call], raw: Vec<redis::Value>) -> (Replies, Vec<usize>) {
+fn replies_of(
+    calls: &[Call],
+    raw: Few<redis::Value>,
+) -> (Vec<Result<Value, StoreError>>, Vec<usize>) {
     let mut raw = raw.into_iter();
     let (mut replies, mut missing) = (Vec::with_capacity(calls.len()), Vec::new());
     for (index, call) in calls.iter().enumerate() {
-        if call.operation.is_each() {
+        if call.operation.is_each() && call.keys.len() != 1 {
             let mut list = Ok(Vec::with_capacity(call.keys.len()));
             // All of them are taken, also behind an error.
             for reply in raw.by_ref().take(call.keys.len()) {

@@ -45,9 +45,10 @@ impl Store {
         let own = calls.len();
         calls.extend(rider.calls());
         match self.trip(&calls).await {
-            Ok(mut replies) => {
-                rider.deliver(Ok(replies.split_off(own.min(replies.len()))));
-                Ok(replies)
+            Ok(replies) => {
+                let mut replies = replies.into_vec();
+                rider.deliver(Ok(replies.split_off(own.min(replies.len())).into()));
+                Ok(replies.into())
             }
             Err(error) => {
                 rider.deliver(Err(error.clone()));
