@@ -9,8 +9,8 @@ use crate::{
     near::{List, Scope, View},
     secret::{encode_exact, sha256_of_parts},
     store::{
-        Arg, Call, Fault, Few, Key, Memory, Namespace, Operation, StoreError, Tag, Value,
-        corrupt, exists, get,
+        Arg, Call, Fault, Few, Key, Memory, Namespace, Operation, StoreError, Tag, Value, corrupt,
+        exists, get,
     },
 };
 

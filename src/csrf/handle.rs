@@ -72,7 +72,7 @@ struct Carried {
 impl Carried {
     fn find(config: &Config, session: &Session, headers: &HeaderMap) -> Self {
         let name = &*config.cookie.name;
-        let mut values = cookie::candidates(headers, name).peekable();
+        let mut values = cookie::candidates(headers.get_all(http::header::COOKIE), name).peekable();
         if values.peek().is_none() {
             return Self::default();
         }

@@ -173,7 +173,7 @@ impl RefreshEndpoint {
             return Err(Fault::bad("invalid_request"));
         }
         let mut found: Vec<&str> = Vec::new();
-        let values = cookie::candidates(&head.headers, &config.name);
+        let values = cookie::candidates(head.headers.get_all(http::header::COOKIE), &config.name);
         for value in values.filter_map(|value| std::str::from_utf8(value).ok()) {
             if !found.contains(&value) {
                 found.push(value);

@@ -178,16 +178,14 @@ impl Inner {
             self.sync.wake.notify_one();
         }
         let pairs = tokens.iter().zip(leases);
-        let asked = pairs.map(|(token, mut lease)| {
-            Asked {
-                token,
-                heard: Heard::of(token, std::iter::repeat_with(&mut next)),
-                read: match &mut lease {
-                    None => Err(StoreError::new(StoreErrorKind::Unavailable)),
-                    Some(lease) => lease.was_read(next()),
-                },
-                lease,
-            }
+        let asked = pairs.map(|(token, mut lease)| Asked {
+            token,
+            heard: Heard::of(token, std::iter::repeat_with(&mut next)),
+            read: match &mut lease {
+                None => Err(StoreError::new(StoreErrorKind::Unavailable)),
+                Some(lease) => lease.was_read(next()),
+            },
+            lease,
         });
         asked.collect()
     }

@@ -1,16 +1,20 @@
 //! What the gates and handles of one layer share, and the choices in it.
 
+use http::HeaderValue;
+
 use super::{
     binding::Binding,
-    id::{Name, SessionId},
+    id::SessionId,
     ops::{self, Life, Place},
+    state::Question,
 };
 use crate::{
-    cookie::CookieConfig,
+    cookie::{self, CookieConfig},
     keyring::MacKeys,
     near,
     recent::Recent,
     store::{Call, Store},
+    trace::{event_info, event_warn},
 };
 
 /// What happens to a response whose changes found the session ended.
@@ -74,6 +78,34 @@ impl Config {
         Place::new(&self.store, id, self.limit)
     }
 
+    /// The one authentic id among the cookies of our name, whatever their order.
+    pub(super) fn id_in(&self, lines: &[HeaderValue]) -> Option<SessionId> {
+        let name = &*self.cookie.name;
+        let (mut found, mut forged) = (None, false);
+        for value in cookie::candidates(lines, name) {
+            let Some(id) = SessionId::from_cookie(value, name, &self.keys) else {
+                forged = true;
+                continue;
+            };
+            if found.is_some_and(|found| found != id) {
+                // Somebody planted a session of theirs beside the user's: neither can be trusted to be the right one.
+                event_warn!(
+                    event = "session.ambiguous",
+                    "two authentic session cookies in one request"
+                );
+                return None;
+            }
+            found = Some(id);
+        }
+        if forged && found.is_none() {
+            event_info!(
+                event = "session.forged",
+                "a session cookie that is none of ours was presented"
+            );
+        }
+        found
+    }
+
     pub(super) fn life(&self, remember: bool) -> Life {
         if remember { self.remembered } else { self.life }
     }
@@ -84,10 +116,22 @@ impl Config {
         !never_due && !self.memo.is_fresh(&id.random(), now, self.touch_interval)
     }
 
-    /// The cheapest question that still records the use where that is `due`.
-    pub(super) fn load_call(&self, id: &SessionId, name: &Name, due: bool) -> Call {
+    /// A question of now.
+    pub(super) fn question(&self, id: SessionId) -> Question {
+        let at = self.store.clock().now_millis();
+        Question {
+            name: id.name(),
+            due: self.is_use_due(&id, at),
+            id,
+            at,
+        }
+    }
+
+    /// The cheapest call that still records the use where that is due.
+    pub(super) fn load_call(&self, question: &Question) -> Call {
+        let Question { id, name, .. } = question;
         let place = Place::named(&self.store, id, *name, self.limit);
-        if due {
+        if question.due {
             return place.load(self.touch_interval);
         }
         match near::of(&self.store) {

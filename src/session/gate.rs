@@ -2,19 +2,22 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL, request, response};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CACHE_CONTROL, COOKIE},
+    request, response,
+};
 
 use super::{
     config::{Config, OnGone},
     handle::{SaveOutcome, Session},
-    id::SessionId,
     state::CookieTask,
 };
 use crate::{
     cookie,
     gate::{Entry, Exit, Leave, Refusal, Step, Steps},
     refuse::{Rejection, RejectionKind},
-    trace::{event_error, event_info, event_warn},
+    trace::event_error,
 };
 
 /// Stands in front of a service behind a [`SessionLayer`](super::SessionLayer).
@@ -33,34 +36,6 @@ impl SessionGate {
     pub(super) fn new(config: Arc<Config>) -> Self {
         Self { config }
     }
-
-    /// The one authentic id among the cookies of our name, whatever their order.
-    fn id(&self, headers: &HeaderMap) -> Option<SessionId> {
-        let name = &*self.config.cookie.name;
-        let (mut found, mut forged) = (None, false);
-        for value in cookie::candidates(headers, name) {
-            let Some(id) = SessionId::from_cookie(value, name, &self.config.keys) else {
-                forged = true;
-                continue;
-            };
-            if found.is_some_and(|found| found != id) {
-                // Somebody planted a session of theirs beside the user's: neither can be trusted to be the right one.
-                event_warn!(
-                    event = "session.ambiguous",
-                    "two authentic session cookies in one request"
-                );
-                return None;
-            }
-            found = Some(id);
-        }
-        if forged && found.is_none() {
-            event_info!(
-                event = "session.forged",
-                "a session cookie that is none of ours was presented"
-            );
-        }
-        found
-    }
 }
 
 impl Steps for SessionGate {
@@ -72,8 +47,8 @@ impl Steps for SessionGate {
             Ok(looks) => looks,
             Err(rejection) => return Step::Now(Entry::Refuse(head, rejection)),
         };
-        let id = self.id(&head.headers);
-        let session = Session::new(Arc::clone(&self.config), id, looks);
+        let cookies = head.headers.get_all(COOKIE).iter().cloned().collect();
+        let session = Session::new(Arc::clone(&self.config), cookies, looks);
         head.extensions.insert(session.clone());
         Step::Now(Entry::Pass(head, Leaving(session)))
     }
@@ -86,6 +61,9 @@ pub struct Leaving(Session);
 impl Exit for Leaving {
     fn exit(self, mut head: response::Parts) -> Leave {
         let session = self.0;
+        if session.close_unasked() {
+            return Leave::Now(head);
+        }
         let save = {
             let mut state = session.state();
             state.closed = true;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::Extensions;
+use http::{Extensions, HeaderValue};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -17,12 +17,12 @@ use super::{
     ops::{Changes, Loaded, loaded},
     record::Header,
     short::Short,
-    state::{Rode, State},
+    state::{Question, State},
     writing::Unsent,
 };
 use crate::{
     near,
-    store::{Call, Replies, Rider, Store, StoreError},
+    store::{Call, Few, Rider, Store, StoreError, Value},
 };
 
 /// The session of a request: found in the request's extensions behind [`SessionLayer`](super::SessionLayer).
@@ -75,8 +75,13 @@ pub struct Expiry {
 const LONGEST_NAME: usize = 256;
 
 impl Session {
-    pub(super) fn new(config: Arc<Config>, id: Option<SessionId>, looks: Option<Looks>) -> Self {
-        let state = Mutex::new(State::new(id));
+    /// A session of whoever sent these `Cookie` lines. They are read when somebody asks.
+    pub(super) fn new(
+        config: Arc<Config>,
+        cookies: Few<HeaderValue>,
+        looks: Option<Looks>,
+    ) -> Self {
+        let state = Mutex::new(State::new(cookies));
         Self(Arc::new(Inner {
             config,
             state,
@@ -204,17 +209,11 @@ impl Session {
 
     /// Finds out what the session holds, unless that is known.
     pub(super) async fn load(&self) -> Result<(), SessionError> {
-        let config = &self.0.config;
-        let Some(id) = self.0.unread() else {
+        let Some(question) = self.0.question() else {
             return Ok(());
         };
-        let asked_at = config.store.clock().now_millis();
-        let (name, due) = (id.name(), config.is_use_due(&id, asked_at));
-        let answer = match config.held(&name, due) {
-            Some(answer) => answer,
-            None => config.fetch(&id, &name, due).await?,
-        };
-        self.0.absorb(&id, answer, asked_at);
+        let answer = self.0.config.fetch(&question).await?;
+        self.0.absorb(&question, answer);
         Ok(())
     }
 
@@ -248,6 +247,13 @@ impl Session {
         self.0.state()
     }
 
+    /// The head of the response leaves. Whether nobody has asked anything of the session: then there is nothing to do.
+    pub(super) fn close_unasked(&self) -> bool {
+        let mut state = self.0.untouched();
+        state.closed = true;
+        state.cookies.is_some()
+    }
+
     /// The session of a request, where it is in this store and may have to be read: as who may travel in another's trip.
     pub(super) fn rider_in(extensions: &Extensions, store: &Store) -> Option<Arc<dyn Rider>> {
         let Self(inner) = extensions.get()?;
@@ -262,8 +268,17 @@ impl Session {
 
 impl Inner {
     /// No caller panics while it holds the lock, and every step leaves the state whole.
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    fn untouched(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, once it is known which session the client names.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.untouched();
+        if let Some(cookies) = state.cookies.take() {
+            state.named(self.config.id_in(&cookies));
+        }
+        state
     }
 
     /// The state, while changes can still be saved.
@@ -273,18 +288,28 @@ impl Inner {
         Ok(state)
     }
 
-    /// The response depends on the session from now on: its id, if it has to be read.
-    fn unread(&self) -> Option<SessionId> {
-        let mut state = self.state();
-        state.asked = true;
-        state.id.filter(|_| state.is_unread())
+    /// The response depends on the session from now on: what the store has to be asked, if anything.
+    fn question(&self) -> Option<Question> {
+        let id = {
+            let mut state = self.state();
+            state.asked = true;
+            state.id.filter(|_| state.is_unread())
+        }?;
+        let question = self.config.question(id);
+        match self.config.held(&question) {
+            Some(answer) => {
+                self.absorb(&question, answer);
+                None
+            }
+            None => Some(question),
+        }
     }
 
-    fn absorb(&self, id: &SessionId, loaded: Loaded, asked_at: u64) {
+    fn absorb(&self, question: &Question, loaded: Loaded) {
+        let id = &question.id;
         if let (Some(_), Some(age)) = (&loaded.record, loaded.age) {
-            self.config
-                .memo
-                .note(id.random(), asked_at.saturating_sub(age));
+            let used = question.at.saturating_sub(age);
+            self.config.memo.note(id.random(), used);
         }
         if !is_foreign(&self.config, self.looks.as_ref(), loaded.record.as_ref()) {
             return self.state().found(id, loaded);
@@ -326,28 +351,25 @@ impl Inner {
 }
 
 impl Rider for Inner {
-    fn calls(&self) -> Vec<Call> {
+    fn call(&self) -> Option<Call> {
         let mut state = self.state();
-        let Some(id) = state.id.filter(|_| state.is_unread()) else {
-            return Vec::new();
-        };
-        let now = self.config.store.clock().now_millis();
-        let (name, due) = (id.name(), self.config.is_use_due(&id, now));
-        if self.config.held(&name, due).is_some() {
-            return Vec::new();
+        let id = state.id.filter(|_| state.is_unread())?;
+        let question = self.config.question(id);
+        if self.config.held(&question).is_some() {
+            return None;
         }
-        state.rode = Some(Box::new(Rode { at: now, id, name }));
-        vec![self.config.load_call(&id, &name, due)]
+        let call = self.config.load_call(&question);
+        state.rode = Some(Box::new(question));
+        Some(call)
     }
 
     /// What cannot be read here is asked again by whoever needs it, and reported to them.
-    fn deliver(&self, replies: Result<Replies, StoreError>) {
+    fn deliver(&self, reply: Result<Value, StoreError>) {
         let rode = self.state().rode.take();
-        if let (Some(rode), Ok(replies)) = (rode, replies)
-            && let Some(Ok(reply)) = replies.into_last()
+        if let (Some(rode), Ok(reply)) = (rode, reply)
             && let Ok(loaded) = loaded(reply, &rode.name, near::of(&self.config.store))
         {
-            self.absorb(&rode.id, loaded, rode.at);
+            self.absorb(&rode, loaded);
         }
     }
 }

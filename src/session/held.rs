@@ -6,9 +6,10 @@
 
 use super::{
     config::Config,
-    id::{Name, SessionId},
+    id::SessionId,
     ops::{Loaded, knows_cutoffs, loaded, scopes},
     record::{Record, is_record},
+    state::Question,
 };
 use crate::{
     near::{self, Held, List, Replica, View},
@@ -17,8 +18,9 @@ use crate::{
 
 impl Config {
     /// The session as this node holds it, unless its use is `due` to be recorded.
-    pub(super) fn held(&self, name: &Name, due: bool) -> Option<Loaded> {
-        let (held, view) = self.holding(name, due)?;
+    pub(super) fn held(&self, question: &Question) -> Option<Loaded> {
+        let name = &question.name;
+        let (held, view) = self.holding(question)?;
         let (raw, server_ms) = held.get(name.hash(), view.moment())?;
         let record = Record::of(raw, name.check()).ok()?;
         let cut = scopes(name).filter_map(|scope| view.cutoff(scope).moment);
@@ -36,22 +38,18 @@ impl Config {
     }
 
     /// Asks for the session, over the connection that lets this node hold it where there is one.
-    pub(super) async fn fetch(
-        &self,
-        id: &SessionId,
-        name: &Name,
-        due: bool,
-    ) -> Result<Loaded, StoreError> {
-        if let Some(answer) = self.hold(name, due).await {
+    pub(super) async fn fetch(&self, question: &Question) -> Result<Loaded, StoreError> {
+        if let Some(answer) = self.hold(question).await {
             return Ok(answer);
         }
-        let reply = self.store.run(self.load_call(id, name, due)).await?;
-        loaded(reply, name, near::of(&self.store))
+        let reply = self.store.run(self.load_call(question)).await?;
+        loaded(reply, &question.name, near::of(&self.store))
     }
 
     /// Reads the session so that this node holds it from then on; `None` where the store has to be asked.
-    async fn hold(&self, name: &Name, due: bool) -> Option<Loaded> {
-        let held = self.holding(name, due).map(|(held, _)| held)?;
+    async fn hold(&self, question: &Question) -> Option<Loaded> {
+        let held = self.holding(question).map(|(held, _)| held)?;
+        let name = &question.name;
         let key = name.key(self.store.namespace());
         let raw = Box::pin(held.read(*name.hash(), &key, is_record)).await?;
         let raw = raw.map_or(Value::Nil, |raw| Value::Bytes(raw.into()));
@@ -59,10 +57,10 @@ impl Config {
     }
 
     /// What this node may answer by, if it may at all.
-    fn holding(&self, name: &Name, due: bool) -> Option<(&Held, View<'_>)> {
-        let held = near::held(&self.store).filter(|_| !due)?;
+    fn holding(&self, question: &Question) -> Option<(&Held, View<'_>)> {
+        let held = near::held(&self.store).filter(|_| !question.due)?;
         let view = near::of(&self.store).map(Replica::view)?;
-        knows_cutoffs(&view, name).then_some((held, view))
+        knows_cutoffs(&view, &question.name).then_some((held, view))
     }
 
     /// This node is about to change the session: what it holds is forgotten when the change has been answered, and also

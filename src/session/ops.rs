@@ -15,7 +15,8 @@ use crate::{
     device::{self, ENDED, Names},
     near::{Replica, Scope, View},
     store::{
-        Arg, Call, Few, Key, Namespace, Operation, Store, StoreError, StoreErrorKind, Tag, Value, get,
+        Arg, Call, Few, Key, Namespace, Operation, Store, StoreError, StoreErrorKind, Tag, Value,
+        get,
     },
 };
 

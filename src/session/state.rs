@@ -6,6 +6,8 @@
 //! - `Gone` is what a session becomes when it was there and a later step of this request found it ended: nothing is
 //!   written then, and no cookie is set.
 
+use http::HeaderValue;
+
 use super::{
     config::Ended,
     error::{SessionError, SessionErrorKind},
@@ -13,8 +15,11 @@ use super::{
     ops::{Changes, Loaded},
     record::Record,
 };
+use crate::store::Few;
 
 pub(super) struct State {
+    /// The `Cookie` lines of the request, until somebody asks: nothing else is known before.
+    pub(super) cookies: Option<Few<HeaderValue>>,
     pub(super) id: Option<SessionId>,
     pub(super) known: Known,
     pub(super) changes: Changes,
@@ -25,8 +30,8 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// Why there is no session, where that is known.
     pub(super) ended: Option<Ended>,
-    /// The load that travels with somebody else's trip.
-    pub(super) rode: Option<Box<Rode>>,
+    /// What travels with somebody else's trip.
+    pub(super) rode: Option<Box<Question>>,
     /// The id that a session of nobody gets if one is made, where that was said ahead.
     pub(super) planned: Option<SessionId>,
     /// Whether this request made the session, for nobody.
@@ -35,12 +40,14 @@ pub(super) struct State {
     pub(super) held: bool,
 }
 
-/// What was asked in somebody else's trip.
-pub(super) struct Rode {
-    /// By the node's clock.
-    pub(super) at: u64,
+/// What does the session hold?
+pub(super) struct Question {
     pub(super) id: SessionId,
     pub(super) name: Name,
+    /// When it is asked, by the node's clock.
+    pub(super) at: u64,
+    /// Whether a use may have to be recorded.
+    pub(super) due: bool,
 }
 
 pub(super) enum Known {
@@ -60,15 +67,11 @@ pub(super) enum CookieTask {
 }
 
 impl State {
-    pub(super) fn new(id: Option<SessionId>) -> Self {
-        let known = if id.is_some() {
-            Known::Unread
-        } else {
-            Known::Missing
-        };
+    pub(super) fn new(cookies: Few<HeaderValue>) -> Self {
         Self {
-            id,
-            known,
+            cookies: Some(cookies),
+            id: None,
+            known: Known::Missing,
             changes: Changes::default(),
             cookie: None,
             asked: false,
@@ -79,6 +82,12 @@ impl State {
             made: false,
             held: false,
         }
+    }
+
+    /// This is the session that the client names, if any.
+    pub(super) fn named(&mut self, id: Option<SessionId>) {
+        self.known = id.map_or(Known::Missing, |_| Known::Unread);
+        self.id = id;
     }
 
     pub(super) fn is_unread(&self) -> bool {
@@ -209,7 +218,7 @@ mod tests {
 
     #[test]
     fn own_changes_are_seen_and_equal_values_are_no_change() {
-        let mut state = State::new(None);
+        let mut state = State::new(Vec::new().into());
         state.put("a", "1".to_owned());
         state.put("b", "2".to_owned());
         assert_eq!(state.text("a"), Some(&b"1"[..]));
@@ -226,7 +235,7 @@ mod tests {
 
     #[test]
     fn unsent_changes_lie_below_newer_ones() {
-        let mut state = State::new(None);
+        let mut state = State::new(Vec::new().into());
         state.put("a", "1".to_owned());
         state.put("b", "1".to_owned());
         let unsent = std::mem::take(&mut state.changes);
@@ -241,7 +250,8 @@ mod tests {
     #[test]
     fn a_late_load_does_not_undo_what_happened_meanwhile() {
         let old = SessionId::anonymous().unwrap();
-        let mut state = State::new(Some(old));
+        let mut state = State::new(Vec::new().into());
+        state.named(Some(old));
         state.destroyed();
         let nothing = Loaded {
             record: None,

@@ -186,7 +186,8 @@ impl Session {
         };
         match id {
             Some(id) => self.merge(&id, unsent).await,
-            None if unsent.changes.sets_something() => self.create(unsent).await,
+            // In a box: most saves are of sessions that exist, and carry this future.
+            None if unsent.changes.sets_something() => Box::pin(self.create(unsent)).await,
             None => {
                 unsent.sent();
                 Ok(SaveOutcome::Unchanged)

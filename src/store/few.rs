@@ -123,7 +123,10 @@ mod tests {
             assert_eq!((few.len(), few.first()), (1, Some(&7)));
             assert_eq!(few.clone().into_iter().len(), 1);
             assert_eq!(few.clone().into_iter().collect::<Vec<_>>(), [7]);
-            assert_eq!((few.clone().into_vec(), few.into_last()), (vec![7], Some(7)));
+            assert_eq!(
+                (few.clone().into_vec(), few.into_last()),
+                (vec![7], Some(7))
+            );
         }
         assert!(matches!([7].into_iter().collect(), Few::One([7])));
         assert_eq!((0..3).collect::<Few<_>>().into_vec(), [0, 1, 2]);

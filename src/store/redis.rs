@@ -153,7 +153,11 @@ pub(super) async fn send(
     {
         return send_one(connection, call, style(call)).await;
     }
-    let mut all = Vec::with_capacity(calls.len());
+    let count = |call: &Call| match call.operation.is_each() {
+        true => call.keys.len(),
+        false => 1,
+    };
+    let mut all = Vec::with_capacity(calls.iter().map(count).sum());
     for call in calls {
         commands(call, style(call), |command| all.push(command));
     }
@@ -166,7 +170,7 @@ pub(super) async fn send(
             replies[index] = value(reply, &calls[index]);
         }
     }
-    Ok(replies.into())
+    Ok(replies)
 }
 
 /// One call of one command, which needs no lists.
@@ -186,32 +190,32 @@ async fn send_one(
 }
 
 /// The replies dealt to their calls, and which of these have to be sent once more with their script.
-fn replies_of(
-    calls: &[Call],
-    raw: Few<redis::Value>,
-) -> (Vec<Result<Value, StoreError>>, Vec<usize>) {
-    let mut raw = raw.into_iter();
-    let (mut replies, mut missing) = (Vec::with_capacity(calls.len()), Vec::new());
-    for (index, call) in calls.iter().enumerate() {
+fn replies_of(calls: &[Call], raw: Few<redis::Value>) -> (Replies, Vec<usize>) {
+    let (mut raw, mut missing) = (raw.into_iter(), Vec::new());
+    let each = calls.iter().enumerate().map_while(|(index, call)| {
         if call.operation.is_each() && call.keys.len() != 1 {
-            let mut list = Ok(Vec::with_capacity(call.keys.len()));
-            // All of them are taken, also behind an error.
-            for reply in raw.by_ref().take(call.keys.len()) {
-                match (value(reply, call), &mut list) {
-                    (Ok(value), Ok(values)) => values.push(value),
-                    (Err(error), Ok(_)) => list = Err(error),
-                    (_, Err(_)) => {}
-                }
-            }
-            replies.push(list.map(Value::List));
-        } else if let Some(reply) = raw.next() {
-            if is_noscript(&reply) {
-                missing.push(index);
-            }
-            replies.push(value(reply, call));
+            return Some(list_of(call, &mut raw));
+        }
+        let reply = raw.next()?;
+        if is_noscript(&reply) {
+            missing.push(index);
+        }
+        Some(value(reply, call))
+    });
+    (each.collect(), missing)
+}
+
+/// The replies about each key of a call. All of them are taken, also behind an error.
+fn list_of(call: &Call, raw: &mut impl Iterator<Item = redis::Value>) -> Result<Value, StoreError> {
+    let mut list = Ok(Vec::with_capacity(call.keys.len()));
+    for reply in raw.take(call.keys.len()) {
+        match (value(reply, call), &mut list) {
+            (Ok(value), Ok(values)) => values.push(value),
+            (Err(error), Ok(_)) => list = Err(error),
+            (_, Err(_)) => {}
         }
     }
-    (replies, missing)
+    list.map(Value::List)
 }
 
 pub(super) fn miscounted() -> RedisError {

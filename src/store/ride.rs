@@ -1,22 +1,22 @@
 //! One layer's question in another's trip.
 //!
 //! A layer that may soon have to ask a store says once how it is found in a request. A layer that asks anyway takes it
-//! along: its calls travel in that trip, and it gets its own replies. No room has to know another for that, and requests
+//! along: its call travels in that trip, and it gets its own reply. No room has to know another for that, and requests
 //! that ask nothing pay nothing. A rider that nobody took simply asks by itself later.
 
 use std::sync::Arc;
 
 use http::Extensions;
 
-use super::{Call, Replies, Store, StoreError};
+use super::{Call, Replies, Store, StoreError, Value, corrupt};
 
 /// A question that can travel with somebody else's.
 pub(crate) trait Rider: Send + Sync {
     /// What to ask, or nothing when the answer has come in another way meanwhile.
-    fn calls(&self) -> Vec<Call>;
+    fn call(&self) -> Option<Call>;
 
-    /// The replies to these calls, in their order, or why there are none.
-    fn deliver(&self, replies: Result<Replies, StoreError>);
+    /// The reply to it, or why there is none.
+    fn deliver(&self, reply: Result<Value, StoreError>);
 }
 
 /// Finds who would travel along to this store in a request.
@@ -39,15 +39,17 @@ impl Store {
         mut calls: Vec<Call>,
         rider: Option<Arc<dyn Rider>>,
     ) -> Result<Replies, StoreError> {
-        let Some(rider) = rider else {
+        let rides = rider.and_then(|rider| Some((rider.call()?, rider)));
+        let Some((call, rider)) = rides else {
             return self.trip(&calls).await;
         };
         let own = calls.len();
-        calls.extend(rider.calls());
+        calls.push(call);
         match self.trip(&calls).await {
             Ok(replies) => {
                 let mut replies = replies.into_vec();
-                rider.deliver(Ok(replies.split_off(own.min(replies.len())).into()));
+                let reply = (replies.len() > own).then(|| replies.pop()).flatten();
+                rider.deliver(reply.unwrap_or_else(|| Err(corrupt())));
                 Ok(replies.into())
             }
             Err(error) => {
