@@ -2,19 +2,9 @@
 //!
 //! Invariants: `X-Forwarded-*` is never read; a header sent twice has no value; what a header says is compared exactly.
 
-use http::{HeaderName, Method, header, request};
+use http::{HeaderName, Method, request};
 
 use super::{form::media_type, origin::Authority, verdict::Denied};
-
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-/// The names under which frameworks take another method from a header.
-static METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-];
 
 /// The headers that the verdict reads, for `Vary`.
 pub(crate) const VARY: &str = "Sec-Fetch-Site, Origin";
@@ -35,6 +25,13 @@ impl<'r> Sent<'r> {
             (Some(value), None) => Self::Once(value.as_bytes()),
             (Some(_), Some(_)) => Self::Repeatedly,
         }
+    }
+
+    fn add(&mut self, value: &'r [u8]) {
+        *self = match self {
+            Self::No => Self::Once(value),
+            Self::Once(_) | Self::Repeatedly => Self::Repeatedly,
+        };
     }
 
     fn is(self, value: &str) -> bool {
@@ -67,33 +64,48 @@ pub(crate) struct Facts<'r> {
 }
 
 impl<'r> Facts<'r> {
-    /// Everything but the scheme.
+    /// Everything but the scheme, in one look at each header.
     pub(crate) fn of(head: &'r request::Parts) -> Self {
-        let mut upgrades = head.headers.get_all(header::UPGRADE).iter();
-        Self {
+        let mut facts = Self {
             method: &head.method,
-            site: Sent::find(head, &SEC_FETCH_SITE),
-            mode: Sent::find(head, &SEC_FETCH_MODE),
-            dest: Sent::find(head, &SEC_FETCH_DEST),
-            origin: Sent::find(head, &header::ORIGIN),
+            site: Sent::No,
+            mode: Sent::No,
+            dest: Sent::No,
+            origin: Sent::No,
             authority: head
                 .uri
                 .authority()
                 .map(|authority| authority.as_str().as_bytes()),
-            host: Sent::find(head, &header::HOST),
+            host: Sent::No,
             scheme: None,
-            content_type: Sent::find(head, &header::CONTENT_TYPE),
-            authorization: Sent::find(head, &header::AUTHORIZATION),
-            cookies: head.headers.contains_key(header::COOKIE),
-            websocket: upgrades.any(|upgrade| {
-                upgrade
-                    .as_bytes()
-                    .split(|byte| *byte == b',')
-                    .any(|one| one.trim_ascii().eq_ignore_ascii_case(b"websocket"))
-            }),
-            overridden: METHOD_OVERRIDES
-                .iter()
-                .any(|name| head.headers.contains_key(name)),
+            content_type: Sent::No,
+            authorization: Sent::No,
+            cookies: false,
+            websocket: false,
+            overridden: false,
+        };
+        for (name, value) in &head.headers {
+            facts.add(name.as_str(), value.as_bytes());
+        }
+        facts
+    }
+
+    fn add(&mut self, name: &str, value: &'r [u8]) {
+        match name {
+            "sec-fetch-site" => self.site.add(value),
+            "sec-fetch-mode" => self.mode.add(value),
+            "sec-fetch-dest" => self.dest.add(value),
+            "origin" => self.origin.add(value),
+            "host" => self.host.add(value),
+            "content-type" => self.content_type.add(value),
+            "authorization" => self.authorization.add(value),
+            "cookie" => self.cookies = true,
+            "upgrade" => self.websocket |= names_websocket(value),
+            // The names under which frameworks take another method from a header.
+            "x-http-method-override" | "x-http-method" | "x-method-override" => {
+                self.overridden = true;
+            }
+            _ => {}
         }
     }
 
@@ -172,6 +184,11 @@ pub(crate) fn is_script(content_type: &[u8]) -> bool {
         let name = media_type.to_ascii_lowercase();
         name.ends_with(b"javascript") || name.ends_with(b"ecmascript")
     })
+}
+
+fn names_websocket(upgrade: &[u8]) -> bool {
+    let mut protocols = upgrade.split(|byte| *byte == b',');
+    protocols.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn same_place(left: &[u8], right: &[u8]) -> bool {

@@ -213,11 +213,19 @@ fn corrupt(why: &'static str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt).caused_by(why)
 }
 
+/// So many always fit, whatever bytes they are.
+const MOST_DIGITS: usize = 15;
+
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0_u64, |sum, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        sum.checked_mul(10)?.checked_add(digit)
-    })
+    if digits.len() > MOST_DIGITS {
+        return None;
+    }
+    // Without a way out in between: the numbers of a record are read with every request.
+    let (sum, all) = digits.iter().fold((0_u64, true), |(sum, all), digit| {
+        let value = u64::from(digit.wrapping_sub(b'0'));
+        (sum * 10 + value, all & (value <= 9))
+    });
+    all.then_some(sum)
 }
 
 /// The netstring at `at`, and where the next one begins.
