@@ -8,6 +8,7 @@
 //! - The commands of one caller stay together and in order; callers are served in the order of their arrival.
 //! - Replies of one pipeline arrive together: its size is bounded, so that nobody waits long for the others' replies.
 //! - A caller who has gone away before the write is left out. Later the reply is thrown away. Others never notice.
+//! - What all of them ask about, the cutoff of everyone, is asked once in a pipeline.
 //! - An error of the server is the reply to one command. An error of the connection reaches all who wait for it.
 //! - What waits is bounded. Deadlines are the callers' own.
 
@@ -22,7 +23,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, Value, aio::MultiplexedConnection};
+use redis::{ErrorKind, RedisError, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, oneshot},
     task::{AbortHandle, yield_now},
@@ -30,7 +31,8 @@ use tokio::{
 
 use super::{
     Few,
-    redis::{Exchange, Failed},
+    flight::{Answer, Flight, Parcel},
+    redis::{Command, Exchange, Failed, pipeline},
 };
 
 /// With fewer others under way, a caller goes to the driver directly: there is next to nothing to gather.
@@ -42,8 +44,6 @@ const MOST_FLIGHTS: usize = 32;
 /// A pipeline is closed when it has this many commands or bytes.
 const ENOUGH_COMMANDS: usize = 32;
 const ENOUGH_BYTES: usize = 64 * 1024;
-
-type Answer = Result<Few<Value>, Failed>;
 
 /// One connection's callers.
 pub(super) struct Gatherer {
@@ -66,11 +66,6 @@ struct Waiting {
     closed: bool,
 }
 
-struct Parcel {
-    commands: Few<Cmd>,
-    answer: oneshot::Sender<Answer>,
-}
-
 /// A caller under way; counted until it is dropped.
 struct Active<'a>(&'a AtomicUsize);
 
@@ -90,7 +85,7 @@ impl Gatherer {
         }
     }
 
-    async fn gathered(&self, commands: Few<Cmd>) -> Answer {
+    async fn gathered(&self, commands: Few<Command>) -> Answer {
         let (answer, reply) = oneshot::channel();
         self.desk.hand_in(Parcel { commands, answer })?;
         reply.await.unwrap_or_else(|_| Err(gone().into()))
@@ -98,7 +93,7 @@ impl Gatherer {
 }
 
 impl Exchange for &Gatherer {
-    async fn exchange(&mut self, commands: Few<Cmd>) -> Answer {
+    async fn exchange(&mut self, commands: Few<Command>) -> Answer {
         let others = self.active.fetch_add(1, Ordering::Relaxed);
         let _active = Active(&self.active);
         if others < FEW {
@@ -110,16 +105,17 @@ impl Exchange for &Gatherer {
 }
 
 /// Not by the driver's trait, which boxes its futures.
-async fn direct(mut driver: MultiplexedConnection, commands: Few<Cmd>) -> Answer {
-    if let [command] = &*commands {
-        let reply = driver.send_packed_command(command).await;
-        return Ok(Few::one(reply.or_else(super::redis::server_error)?));
-    }
+async fn direct(mut driver: MultiplexedConnection, commands: Few<Command>) -> Answer {
+    let commands = match commands {
+        Few::One([command]) => {
+            let command = command.into_cmd();
+            let reply = driver.send_packed_command(&command).await;
+            return Ok(Few::one(reply.or_else(super::redis::server_error)?));
+        }
+        Few::Many(commands) => commands,
+    };
     let count = commands.len();
-    let mut pipeline = Pipeline::with_capacity(count);
-    for command in commands {
-        pipeline.add_command(command);
-    }
+    let pipeline = pipeline(commands);
     let replies = driver.send_packed_commands(&pipeline, 0, count).await?;
     // Fewer replies than commands would hand one caller another's answer.
     if replies.len() != count {
@@ -185,21 +181,6 @@ impl Desk {
     }
 }
 
-impl Parcel {
-    fn is_wanted(&self) -> bool {
-        !self.answer.is_closed()
-    }
-
-    fn bytes(&self) -> usize {
-        let args = self.commands.iter().flat_map(Cmd::args_iter);
-        args.map(|arg| match arg {
-            redis::Arg::Simple(bytes) => bytes.len(),
-            _ => 0,
-        })
-        .sum()
-    }
-}
-
 /// Tells callers when the task ends, also when it is dropped with its runtime.
 struct Closing(Arc<Desk>);
 
@@ -252,33 +233,17 @@ async fn serve(desk: Closing, driver: MultiplexedConnection) {
 }
 
 async fn fly(mut driver: MultiplexedConnection, parcels: Vec<Parcel>) {
-    let count = parcels.iter().map(|parcel| parcel.commands.len()).sum();
-    let mut pipeline = Pipeline::with_capacity(count);
-    let mut callers = Vec::with_capacity(parcels.len());
-    for parcel in parcels {
-        callers.push((parcel.commands.len(), parcel.answer));
-        for command in parcel.commands {
-            pipeline.add_command(command);
-        }
-    }
-    let outcome = driver.send_packed_commands(&pipeline, 0, count).await;
+    let flight = Flight::load(parcels);
+    let outcome = driver
+        .send_packed_commands(&flight.pipeline, 0, flight.count)
+        .await;
     match outcome {
         // Fewer replies than commands would hand one caller another's answer.
-        Ok(replies) if replies.len() != count => deal_error(callers, &super::redis::miscounted()),
-        Ok(replies) => {
-            let mut replies = replies.into_iter();
-            for (count, answer) in callers {
-                // Who has gone away does not want it.
-                let _ = answer.send(Ok(replies.by_ref().take(count).collect()));
-            }
+        Ok(replies) if replies.len() != flight.count => {
+            flight.fail(&super::redis::miscounted());
         }
-        Err(error) => deal_error(callers, &error),
-    }
-}
-
-fn deal_error(callers: Vec<(usize, oneshot::Sender<Answer>)>, error: &RedisError) {
-    for (_, answer) in callers {
-        let _ = answer.send(Err(error.clone().into()));
+        Ok(replies) => flight.deal(replies),
+        Err(error) => flight.fail(&error),
     }
 }
 
@@ -301,7 +266,8 @@ mod tests {
         let (answer, reply) = oneshot::channel();
         let mut command = redis::cmd("SET");
         command.arg(vec![b'x'; bytes]);
-        let commands = vec![command; commands].into();
+        let commands = (0..commands).map(|_| Command::Own(command.clone()));
+        let commands = commands.collect();
         (Parcel { commands, answer }, reply)
     }
 

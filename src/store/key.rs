@@ -19,6 +19,11 @@ pub(crate) type Key = String;
 /// What follows the prefix in the name of a key, up to the next colon.
 const ROOMS: [&str; 6] = ["session", "csrf", "devices", "cutoff", "refresh", "active"];
 
+/// Whether the key lies with somebody's others. Those that do not are few, and everybody asks about them.
+pub(super) fn is_tagged(key: &str) -> bool {
+    key.contains('{')
+}
+
 fn is_room(room: &str) -> bool {
     ROOMS.contains(&room.split(':').next().unwrap_or_default())
 }

@@ -24,6 +24,7 @@ mod check;
 mod error;
 mod external;
 mod few;
+mod flight;
 mod gather;
 #[cfg(any(test, feature = "test-util"))]
 mod inspect;

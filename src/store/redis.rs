@@ -7,7 +7,8 @@
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, aio::ConnectionLike};
 
 use super::{
-    Few, StoreError, StoreErrorKind,
+    Few, Key, StoreError, StoreErrorKind,
+    key::is_tagged,
     operation::{Arg, Call, Operation, Value, corrupt},
 };
 
@@ -28,17 +29,57 @@ enum Style {
     Text,
 }
 
+/// One command on its way.
+pub(super) enum Command {
+    /// Nobody else's.
+    Own(Cmd),
+    /// A plain read of a key that every caller asks about: those who ask together can have one answer.
+    Common(&'static str, Key),
+}
+
+impl Command {
+    /// A plain read of one key. Behind a write of the same trip it is its caller's own: it has to see that write.
+    fn read(name: &'static str, key: &Key, only_reads: bool) -> Self {
+        match only_reads && !is_tagged(key) {
+            true => Self::Common(name, key.clone()),
+            false => Self::Own(read(name, key)),
+        }
+    }
+
+    pub(super) fn into_cmd(self) -> Cmd {
+        match self {
+            Self::Own(cmd) => cmd,
+            Self::Common(name, key) => read(name, &key),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let length = |arg: redis::Arg<&[u8]>| match arg {
+            redis::Arg::Simple(bytes) => bytes.len(),
+            _ => 0,
+        };
+        match self {
+            Self::Own(cmd) => cmd.args_iter().map(length).sum(),
+            Self::Common(_, key) => key.len(),
+        }
+    }
+}
+
+fn read(name: &str, key: &str) -> Cmd {
+    let mut cmd = Cmd::with_capacity(2, name.len() + key.len());
+    cmd.arg(name).arg(key);
+    cmd
+}
+
 /// Hands over the commands of a call: one, or one for each key.
-fn commands(call: &Call, style: Style, mut take: impl FnMut(Cmd)) {
+fn commands(call: &Call, style: Style, only_reads: bool, mut take: impl FnMut(Command)) {
     if !call.operation.is_each() {
-        return take(command(call, style));
+        return take(Command::Own(command(call, style)));
     }
     let name = call.operation.as_command().unwrap_or_default();
-    for key in &call.keys {
-        let mut cmd = Cmd::with_capacity(2, name.len() + key.len());
-        cmd.arg(name).arg(key.as_str());
-        take(cmd);
-    }
+    call.keys
+        .iter()
+        .for_each(|key| take(Command::read(name, key, only_reads)));
 }
 
 fn command(call: &Call, style: Style) -> Cmd {
@@ -110,21 +151,22 @@ pub(super) trait Exchange {
     /// Sends the commands in one write; as many replies as commands, an error of the server among them.
     fn exchange(
         &mut self,
-        commands: Few<Cmd>,
+        commands: Few<Command>,
     ) -> impl Future<Output = Result<Few<redis::Value>, Failed>> + Send;
 }
 
 impl<C: ConnectionLike + Send + ?Sized> Exchange for C {
-    async fn exchange(&mut self, commands: Few<Cmd>) -> Result<Few<redis::Value>, Failed> {
+    async fn exchange(&mut self, commands: Few<Command>) -> Result<Few<redis::Value>, Failed> {
         let count = commands.len();
-        if let [command] = &*commands {
-            let reply = self.req_packed_command(command).await;
-            return Ok(Few::one(reply.or_else(server_error)?));
-        }
-        let mut pipeline = Pipeline::with_capacity(count);
-        for command in commands {
-            pipeline.add_command(command);
-        }
+        let commands = match commands {
+            Few::One([command]) => {
+                let command = command.into_cmd();
+                let reply = self.req_packed_command(&command).await;
+                return Ok(Few::one(reply.or_else(server_error)?));
+            }
+            Few::Many(commands) => commands,
+        };
+        let pipeline = pipeline(commands);
         let replies = self.req_packed_commands(&pipeline, 0, count).await?;
         // Fewer replies than commands would hand one caller another's answer.
         if replies.len() == count {
@@ -133,6 +175,14 @@ impl<C: ConnectionLike + Send + ?Sized> Exchange for C {
             Err(miscounted().into())
         }
     }
+}
+
+pub(super) fn pipeline(commands: Vec<Command>) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(commands.len());
+    for command in commands {
+        pipeline.add_command(command.into_cmd());
+    }
+    pipeline
 }
 
 /// Sends the calls in one trip. The outer error is the connection's, the inner ones are the server's word on one call.
@@ -157,15 +207,16 @@ pub(super) async fn send(
         true => call.keys.len(),
         false => 1,
     };
+    let only_reads = calls.iter().all(|call| call.operation.is_read());
     let mut all = Vec::with_capacity(calls.iter().map(count).sum());
     for call in calls {
-        commands(call, style(call), |command| all.push(command));
+        commands(call, style(call), only_reads, |command| all.push(command));
     }
     let (mut replies, missing) = replies_of(calls, connection.exchange(all.into()).await?);
     if !missing.is_empty() {
-        let commands = missing.iter().map(|i| command(&calls[*i], Style::Text));
-        let commands: Vec<_> = commands.collect();
-        let again = connection.exchange(commands.into()).await?;
+        let whole = |index: &usize| Command::Own(command(&calls[*index], Style::Text));
+        let whole = missing.iter().map(whole).collect();
+        let again = connection.exchange(whole).await?;
         for (index, reply) in missing.into_iter().zip(again) {
             replies[index] = value(reply, &calls[index]);
         }
@@ -179,10 +230,10 @@ async fn send_one(
     call: &Call,
     style: Style,
 ) -> Result<Replies, Failed> {
-    let one = Few::one(command(call, style));
+    let one = Few::one(Command::Own(command(call, style)));
     let mut replies = connection.exchange(one).await?;
     if replies.first().is_some_and(is_noscript) {
-        let whole = Few::one(command(call, Style::Text));
+        let whole = Few::one(Command::Own(command(call, Style::Text)));
         replies = connection.exchange(whole).await?;
     }
     let reply = replies.into_last().ok_or_else(miscounted)?;
@@ -289,4 +340,44 @@ pub(super) fn is_demoted(error: &StoreError) -> bool {
         .source()
         .and_then(|source| source.downcast_ref::<RedisError>())
         .is_some_and(|error| matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Memory, get};
+
+    static READ: Operation = Operation::each("test.read", "GET", get);
+    static WRITE: Operation = Operation::command("test.write", "SET", |_: &mut Memory, _, _, _| {
+        Ok(Value::Nil)
+    });
+
+    /// Answers nothing to everything, and notes which commands others could share.
+    struct Noting(Vec<bool>);
+
+    impl Exchange for Noting {
+        async fn exchange(&mut self, commands: Few<Command>) -> Result<Few<redis::Value>, Failed> {
+            let common = |command: &Command| matches!(command, Command::Common(..));
+            self.0 = commands.iter().map(common).collect();
+            Ok(commands.iter().map(|_| redis::Value::Nil).collect())
+        }
+    }
+
+    /// Fails if: somebody's own key is shared, or a read is answered from before a write of its own trip.
+    #[tokio::test]
+    async fn only_a_read_of_what_is_everybodys_is_shared() {
+        let keys = || vec!["p:cutoff:global".to_owned(), "p:cutoff:{tag}".to_owned()];
+        let read = || Call::new(&READ, keys(), Vec::new());
+        let write = || Call::new(&WRITE, keys(), Vec::new());
+        let trips: [(Vec<Call>, &[bool]); 3] = [
+            (vec![read()], &[true, false]),
+            (vec![read(), read()], &[true, false, true, false]),
+            (vec![write(), read()], &[false, false, false]),
+        ];
+        for (calls, expected) in trips {
+            let mut noting = Noting(Vec::new());
+            assert!(send(&mut noting, &calls, |_| true).await.is_ok());
+            assert_eq!(noting.0, expected);
+        }
+    }
 }

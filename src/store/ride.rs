@@ -2,13 +2,15 @@
 //!
 //! A layer that may soon have to ask a store says once how it is found in a request. A layer that asks anyway takes it
 //! along: its call travels in that trip, and it gets its own reply. No room has to know another for that, and requests
-//! that ask nothing pay nothing. A rider that nobody took simply asks by itself later.
+//! that ask nothing pay nothing. What both ask is asked once. A rider that nobody took simply asks by itself later.
 
 use std::sync::Arc;
 
 use http::Extensions;
 
-use super::{Call, Replies, Store, StoreError, Value, corrupt};
+use super::{Call, Key, Replies, Store, StoreError, Value, corrupt};
+
+type Reply = Result<Value, StoreError>;
 
 /// A question that can travel with somebody else's.
 pub(crate) trait Rider: Send + Sync {
@@ -16,7 +18,7 @@ pub(crate) trait Rider: Send + Sync {
     fn call(&self) -> Option<Call>;
 
     /// The reply to it, or why there is none.
-    fn deliver(&self, reply: Result<Value, StoreError>);
+    fn deliver(&self, reply: Reply);
 }
 
 /// Finds who would travel along to this store in a request.
@@ -40,16 +42,18 @@ impl Store {
         rider: Option<Arc<dyn Rider>>,
     ) -> Result<Replies, StoreError> {
         let rides = rider.and_then(|rider| Some((rider.call()?, rider)));
-        let Some((call, rider)) = rides else {
+        let Some((mut call, rider)) = rides else {
             return self.trip(&calls).await;
         };
         let own = calls.len();
+        let spared = Spared::of(&calls, &mut call);
         calls.push(call);
         match self.trip(&calls).await {
             Ok(replies) => {
                 let mut replies = replies.into_vec();
                 let reply = (replies.len() > own).then(|| replies.pop()).flatten();
-                rider.deliver(reply.unwrap_or_else(|| Err(corrupt())));
+                let reply = reply.unwrap_or_else(|| Err(corrupt()));
+                rider.deliver(spared.restore(reply, &replies));
                 Ok(replies.into())
             }
             Err(error) => {
@@ -57,5 +61,104 @@ impl Store {
                 Err(error)
             }
         }
+    }
+}
+
+/// What a rider would ask for and is asked for anyway: where the answers to its keys come, if not to itself.
+struct Spared(Vec<Option<(usize, usize)>>);
+
+impl Spared {
+    /// Leaves out of the call what `own` ask as well.
+    fn of(own: &[Call], call: &mut Call) -> Self {
+        let each = |call: &Call| {
+            call.operation
+                .as_command()
+                .filter(|_| call.operation.is_each())
+        };
+        let Some(command) = each(call) else {
+            return Self(Vec::new());
+        };
+        let find = |key: &Key| {
+            let own = own.iter().enumerate();
+            let mut alike = own.filter(|(_, own)| each(own) == Some(command));
+            alike.find_map(|(at, own)| Some((at, own.keys.iter().position(|own| own == key)?)))
+        };
+        let places: Vec<_> = call.keys.iter().map(find).collect();
+        // Nothing, or nothing would be left to ask, which is no call.
+        if places.iter().all(Option::is_none) || places.iter().all(Option::is_some) {
+            return Self(Vec::new());
+        }
+        let keys = std::mem::replace(&mut call.keys, Vec::new().into());
+        let left = keys.into_iter().zip(&places);
+        call.keys = left
+            .filter_map(|(key, place)| place.is_none().then_some(key))
+            .collect();
+        Self(places)
+    }
+
+    /// The reply to the whole call.
+    fn restore(&self, reply: Reply, own: &[Reply]) -> Reply {
+        if self.0.is_empty() {
+            return reply;
+        }
+        let mut rest = reply?.into_each().into_iter();
+        let whole = self.0.iter().map(|place| match place {
+            None => rest.next().ok_or_else(corrupt),
+            Some((call, key)) => match own.get(*call).ok_or_else(corrupt)?.clone()? {
+                Value::List(values) => values.into_iter().nth(*key).ok_or_else(corrupt),
+                one => Ok(one),
+            },
+        });
+        whole.collect::<Result<Vec<_>, _>>().map(Value::List)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Operation, StoreErrorKind, exists, get};
+
+    static GET: Operation = Operation::each("test.get", "GET", get);
+    static EXISTS: Operation = Operation::command("test.exists", "EXISTS", exists);
+
+    fn call(operation: &'static Operation, keys: &str) -> Call {
+        let keys: Vec<Key> = keys.chars().map(String::from).collect();
+        Call::new(operation, keys, Vec::new())
+    }
+
+    fn list(values: &str) -> Value {
+        Value::List(
+            values
+                .chars()
+                .map(|c| Value::bytes(c.to_string()))
+                .collect(),
+        )
+    }
+
+    /// Fails if: a key gets another's answer, something is asked twice or not at all, or an unknown answer counts as none.
+    #[test]
+    fn what_both_ask_is_asked_once() {
+        let own = [call(&GET, "ab"), call(&EXISTS, "c"), call(&GET, "d")];
+        let replies = [Ok(list("AB")), Ok(Value::Int(0)), Ok(Value::bytes("D"))];
+        let cases = [
+            ("rbac", "rc", list("RC"), "RBAC"),
+            ("ra", "r", Value::bytes("R"), "RA"),
+            ("rd", "r", Value::bytes("R"), "RD"),
+            ("rc", "rc", list("RC"), "RC"),
+            ("ba", "ba", list("BA"), "BA"),
+        ];
+        for (keys, left, reply, whole) in cases {
+            let mut rides = call(&GET, keys);
+            let spared = Spared::of(&own, &mut rides);
+            assert_eq!(rides.keys.concat(), left, "{keys}");
+            assert_eq!(spared.restore(Ok(reply), &replies).unwrap(), list(whole));
+        }
+        let mut rides = call(&GET, "ra");
+        let spared = Spared::of(&own, &mut rides);
+        let broken = [Err(StoreError::new(StoreErrorKind::Corrupt))];
+        assert!(spared.restore(Ok(Value::bytes("R")), &broken).is_err());
+        assert!(spared.restore(Ok(Value::bytes("R")), &[]).is_err());
+        let gone = Err(StoreError::new(StoreErrorKind::Timeout));
+        assert!(spared.restore(gone, &replies).is_err());
     }
 }
