@@ -10,11 +10,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
-use http::{StatusCode, header::AUTHORIZATION};
+use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use portcullis::jwt::{Grant, Issuer, JwtAlgorithm, SigningKey};
 use redis::{AsyncCommands, Client, aio::MultiplexedConnection};
 use serde::Deserialize;
+use tokio::sync::{
+    mpsc::{UnboundedSender, unbounded_channel},
+    oneshot,
+};
 use tower::ServiceBuilder;
 use tower_http::csrf::CsrfLayer;
 use tower_sessions::{Session, SessionManagerLayer};
@@ -109,6 +113,80 @@ async fn check(State(tokens): State<Arc<Tokens>>, mut request: Request, next: Ne
     next.run(request).await
 }
 
+/// As many bytes as a session of the other rows takes in Redis.
+const VALUE: [u8; 172] = [b'x'; 172];
+/// Named by each client itself: no cookie, no signature, no record to understand.
+const KEY: &str = "x-key";
+
+/// The least that a read can be: one value, fetched by a handler without any layer.
+async fn by_hand(redis: &str, gathered: bool) -> Row {
+    let client = Client::open(redis).expect("an address");
+    let connection = client.get_multiplexed_async_connection().await;
+    let mut connection = connection.expect("Redis");
+    let mut headers = Vec::new();
+    for user in 0..CLIENTS {
+        let key = format!("session:{user:064}");
+        let set: Result<(), _> = connection.set(&key, &VALUE[..]).await;
+        set.expect("stored");
+        headers.push(format!("{KEY}: {key}\r\n"));
+    }
+    let handler = match gathered {
+        false => get(move |headers: HeaderMap| read_alone(connection.clone(), headers)),
+        true => {
+            let ready = gather(connection);
+            get(move |headers: HeaderMap| read_together(ready.clone(), headers))
+        }
+    };
+    Row {
+        app: Router::new().route("/", handler),
+        method: "GET",
+        headers,
+    }
+}
+
+async fn read_alone(mut redis: MultiplexedConnection, headers: HeaderMap) -> StatusCode {
+    let value: Result<Option<Vec<u8>>, _> = redis.get(headers[KEY].as_bytes()).await;
+    found(value.ok().flatten())
+}
+
+type Asked = (Vec<u8>, oneshot::Sender<Option<Vec<u8>>>);
+
+async fn read_together(ready: UnboundedSender<Asked>, headers: HeaderMap) -> StatusCode {
+    let (answer, value) = oneshot::channel();
+    let _ = ready.send((headers[KEY].as_bytes().to_vec(), answer));
+    found(value.await.ok().flatten())
+}
+
+fn found(value: Option<Vec<u8>>) -> StatusCode {
+    match value {
+        Some(_) => StatusCode::OK,
+        None => StatusCode::UNAUTHORIZED,
+    }
+}
+
+/// Asks for what all requests of one tick want in one command.
+fn gather(redis: MultiplexedConnection) -> UnboundedSender<Asked> {
+    let (sender, mut ready) = unbounded_channel::<Asked>();
+    tokio::spawn(async move {
+        while let Some(first) = ready.recv().await {
+            tokio::task::yield_now().await;
+            let mut all = vec![first];
+            while let Ok(more) = ready.try_recv() {
+                all.push(more);
+            }
+            let mut redis = redis.clone();
+            tokio::spawn(async move {
+                let (keys, answers): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+                let values: Result<Vec<_>, _> = redis.mget(keys).await;
+                for (value, answer) in values.expect("Redis").into_iter().zip(answers) {
+                    let _ = answer.send(value);
+                }
+            });
+        }
+    });
+    sender
+}
+
 /// Signs all clients in and gives their cookies.
 async fn cookies(sessions: &Sessions) -> Vec<String> {
     let app = Router::new()
@@ -140,6 +218,7 @@ pub async fn row(name: &str, redis: &str) -> Row {
                 headers,
             )
         }
+        "peer_get" | "peer_mget" => return by_hand(redis, name == "peer_mget").await,
         "peer_csrf" => {
             let app = Router::new().route("/", unused).layer(CsrfLayer::new());
             (app, "POST", vec![SAME_ORIGIN.to_owned(); CLIENTS])

@@ -128,6 +128,12 @@ pub const ROWS: &[Row] = &[
         Whose::Peers,
     ),
     row("peer_csrf", "tower-http csrf, a POST", Whose::Peers),
+    row("peer_get", "by hand: GET, redis-rs, no layer", Whose::Peers),
+    row(
+        "peer_mget",
+        "by hand: one MGET for all that are ready, no layer",
+        Whose::Peers,
+    ),
     row(
         "peer_exists",
         "by hand: HS256 + EXISTS, redis-rs",
