@@ -277,13 +277,15 @@ async fn user(session: &Session) -> Result<User, Fault> {
     Ok(session.user().await?.ok_or_else(nobody)?)
 }
 
+/// A password that is changed while it is being checked signs nobody in.
 async fn login(session: &Session, head: &request::Parts, body: Incoming) -> Result<Reply, Fault> {
     let credentials: Credentials = read_body(head, body).await?;
+    let began = session.auth_start().await?;
     let Some(login) = credentials.check() else {
         let rejection = Rejection::new(RejectionKind::LoginRequired).code("wrong_password");
         return Err(rejection.detail("wrong user name or password").into());
     };
-    let user = session.login(login).await?;
+    let user = session.login(login.not_before(began)).await?;
     let answer = json(&json!({ "user": user.id() }));
     Ok(home_or(&head.headers, answer))
 }

@@ -84,13 +84,16 @@ impl Auth {
         let agent = agent.and_then(|agent| agent.to_str().ok());
         let agent = agent.unwrap_or("unknown").to_owned();
         let Credentials { username, password } = request.into_inner();
+        // A password that is changed while it is being checked signs nobody in.
+        let began = self.0.rotation.auth_start().await?;
         if !ACCOUNTS.contains(&(&username, &password)) {
             let wrong = Rejection::new(RejectionKind::LoginRequired).code("wrong_password");
             return Err(wrong.detail("wrong user name or password").into());
         }
         let login = RefreshLogin::new(username)
             .scope(self.0.scope)
-            .user_agent(agent);
+            .user_agent(agent)
+            .not_before(began);
         let pair = self.0.rotation.issue(&login).await?;
         Ok(Response::new(pair.into()))
     }
