@@ -16,13 +16,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use redis::{Client, PushInfo, PushKind, Value, aio::MultiplexedConnection};
+use redis::{Client, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
-    keeper::{FIRST_PAUSE, LONGEST_PAUSE, jittered, patience},
+    keeper::{FIRST_PAUSE, LONGEST_PAUSE, REFUSED_PAUSE, jittered, patience},
     lease::{Lease, Moment},
-    line::{connect, millis_of, random},
+    line::{Failed, connect, failed, millis_of, random},
     shelf::{HeldName, Shelf},
 };
 use crate::{clock::Clock, trace::event_warn};
@@ -135,7 +135,7 @@ impl Held {
 
 /// Keeps the tracking connection until it is aborted.
 pub(super) async fn keep(held: Arc<Held>, client: Client) {
-    let mut pause = Duration::ZERO;
+    let (mut pause, mut told) = (Duration::ZERO, false);
     loop {
         sleep(jittered(pause, random())).await;
         let number = held.lease.begin();
@@ -143,47 +143,66 @@ pub(super) async fn keep(held: Arc<Held>, client: Client) {
         let served = serve(&held, &client, number).await;
         held.set_line(None);
         held.lost(number);
-        if served {
-            event_warn!(
-                event = "near.sessions_lost",
-                "the connection that announces changes of sessions is lost"
-            );
-            pause = FIRST_PAUSE;
-        } else {
-            pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        }
+        pause = match served {
+            Ok(()) => {
+                event_warn!(
+                    event = "near.sessions_lost",
+                    "the connection that announces changes of sessions is lost"
+                );
+                told = false;
+                FIRST_PAUSE
+            }
+            Err(Failed::Refused(error)) => {
+                if !std::mem::replace(&mut told, true) {
+                    event_warn!(
+                        event = "near.sessions_refused",
+                        ?error,
+                        "the server does not announce changes of sessions: the store is asked for each"
+                    );
+                }
+                REFUSED_PAUSE
+            }
+            Err(Failed::Lost) => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+        };
     }
 }
 
-/// Everything that happens on one connection; says whether it could be used.
-async fn serve(held: &Arc<Held>, client: &Client, number: u64) -> bool {
+/// Everything that happens on one connection; `Ok` if it could be used until it was lost.
+async fn serve(held: &Arc<Held>, client: &Client, number: u64) -> Result<(), Failed> {
     let patience = patience(&held.lease);
-    let Ok(Some(line)) = timeout(patience, open(held, client, number)).await else {
-        return false;
+    let line = match timeout(patience, open(held, client, number)).await {
+        Ok(line) => line.map_err(|error| failed(&error))?,
+        Err(_) => return Err(Failed::Lost),
     };
     let flushes = held.lease.before_load();
     if !held.lease.announces(number) || !held.lease.after_load(number, flushes) {
-        return false;
+        return Err(Failed::Lost);
     }
     held.set_line(Some((number, line.clone())));
     tokio::select! {
         () = beat(held, line, number, patience) => {}
         () = held.lease.until_lost(number) => {}
     }
-    true
+    Ok(())
 }
 
-async fn open(held: &Arc<Held>, client: &Client, number: u64) -> Option<MultiplexedConnection> {
+async fn open(
+    held: &Arc<Held>,
+    client: &Client,
+    number: u64,
+) -> Result<MultiplexedConnection, RedisError> {
     let ears = Arc::clone(held);
     let hear = move |push: PushInfo| ears.hear(number, &push);
-    let mut line = connect(client, hear).await.ok()?;
+    let mut line = connect(client, hear).await?;
     let mut name = redis::cmd("CLIENT");
     name.arg("SETNAME").arg("portcullis-near-sessions");
     let mut tracking = redis::cmd("CLIENT");
     tracking.arg("TRACKING").arg("ON");
-    line.send_packed_command(&name).await.ok()?;
-    line.send_packed_command(&tracking).await.ok()?;
-    Some(line)
+    // The name is for people who look at the server: one that refuses it may still announce.
+    let _ = line.send_packed_command(&name).await;
+    // An error of the server is a reply to the driver.
+    line.send_packed_command(&tracking).await?.extract_error()?;
+    Ok(line)
 }
 
 /// Four proofs in the time that one is good for.

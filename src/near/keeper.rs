@@ -23,7 +23,7 @@ use crate::{
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Somebody has to change permissions or the server first.
-const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+pub(super) const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// What is written or fetched in one go.
 pub(super) const BATCH: usize = 512;
 /// After a write that the server refused: it may be out of memory.

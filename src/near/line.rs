@@ -272,7 +272,7 @@ pub(super) fn millis_of(parts: &[redis::Value]) -> Option<i64> {
 }
 
 /// What only somebody else can mend is a refusal; a server that is loading, demoted, busy or gone is not.
-fn failed(error: &RedisError) -> Failed {
+pub(super) fn failed(error: &RedisError) -> Failed {
     let refused = match (error.kind(), error.code()) {
         (ErrorKind::RESP3NotSupported, _) => true,
         (ErrorKind::Server(_) | ErrorKind::Extension, code) => !matches!(

@@ -1,6 +1,6 @@
 //! Near sessions over real servers: what a node holds, and that it never answers with what it cannot know.
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use portcullis::{
     Store,
@@ -12,6 +12,7 @@ use portcullis::{
 use super::{Node, STALENESS, asked};
 use crate::{
     means::{proxy::Proxy, redis::RedisServer, resp::Command, wait},
+    refresh::kit::Events,
     session::bench::{App, Browser, keys},
 };
 
@@ -244,4 +245,51 @@ async fn own_writes_are_seen_before_they_are_announced() {
     assert_eq!(writer.get("/get/theme").await.text, "light");
     paused.resume();
     assert_eq!(late.await.unwrap(), "bob", "by the store, after a moment");
+}
+
+/// Fails if: a server that refuses to announce is asked again and again, nobody is told, or a read fails for it.
+#[tokio::test]
+async fn where_announcements_are_refused_the_store_is_asked() {
+    let server = RedisServer::start().await;
+    server
+        .cli(&[
+            "ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all",
+        ])
+        .await;
+    server
+        .cli(&[
+            "ACL",
+            "SETUSER",
+            "app",
+            "-client|tracking",
+            "-client|setname",
+        ])
+        .await;
+    let proxy = Proxy::start(server.port());
+    let url = format!("redis://app:secret@127.0.0.1:{}", proxy.port());
+    let events = Events::capture();
+    let store = Store::connect(&url).await.unwrap();
+    let near = store.near().sessions(1_000).start().unwrap();
+    let told = RefCell::new(Vec::new());
+    wait::until("both to be told", async || {
+        told.borrow_mut().extend(events.take_names());
+        (told.borrow().len() >= 2).then_some(())
+    })
+    .await;
+    let app = App::new(&store);
+    let browser = Browser::new(&app);
+    browser.post("/login/alice").await;
+    proxy.reset_counts();
+    for _ in 0..300 {
+        assert!(browser.is_logged_in().await);
+    }
+    assert_eq!(proxy.connections(), 0, "nobody knocks again");
+    assert_eq!(near.status().sessions, 0);
+    let mut told = told.into_inner();
+    told.extend(events.take_names());
+    told.sort_unstable();
+    assert_eq!(
+        told,
+        ["near.refused", "near.sessions_refused", "session.login"]
+    );
 }
