@@ -115,6 +115,8 @@ impl Spared {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::store::{Operation, StoreErrorKind, exists, get};
 
@@ -160,5 +162,50 @@ mod tests {
         assert!(spared.restore(Ok(Value::bytes("R")), &[]).is_err());
         let gone = Err(StoreError::new(StoreErrorKind::Timeout));
         assert!(spared.restore(gone, &replies).is_err());
+    }
+
+    /// Asks for `r` and `a`, and keeps what it was told.
+    #[derive(Default)]
+    struct Noting(Mutex<Vec<Reply>>);
+
+    impl Rider for Noting {
+        fn call(&self) -> Option<Call> {
+            Some(call(&GET, "ra"))
+        }
+
+        fn deliver(&self, reply: Reply) {
+            self.0.lock().unwrap().push(reply);
+        }
+    }
+
+    fn find(extensions: &Extensions, _: &Store) -> Option<Arc<dyn Rider>> {
+        let noting = extensions.get::<Arc<Noting>>()?;
+        Some(Arc::clone(noting) as _)
+    }
+
+    /// Fails if: nobody is taken along, a later word counts, or own replies and the rider's are mixed up.
+    #[tokio::test]
+    async fn who_is_found_travels_along() {
+        let store = Store::memory();
+        let mut extensions = Extensions::new();
+        let noting = Arc::new(Noting::default());
+        extensions.insert(Arc::clone(&noting));
+        assert!(store.rider(&extensions).is_none(), "nobody said how");
+        store.take_along(find);
+        store.take_along(|_, _| None);
+        assert!(store.rider(&Extensions::new()).is_none());
+        let rider = store.rider(&extensions);
+        assert!(rider.is_some());
+        for calls in [
+            vec![call(&GET, "ab"), call(&EXISTS, "c")],
+            vec![call(&EXISTS, "c")],
+        ] {
+            let count = calls.len();
+            let replies = store.trip_with(calls, rider.clone()).await.unwrap();
+            assert_eq!(replies.len(), count);
+            assert!(matches!(replies.last(), Some(Ok(Value::Int(0)))));
+            let delivered = noting.0.lock().unwrap().pop().unwrap().unwrap();
+            assert_eq!(delivered, Value::List(vec![Value::Nil, Value::Nil]));
+        }
     }
 }
