@@ -195,3 +195,59 @@ fn same_place(left: &[u8], right: &[u8]) -> bool {
     left.eq_ignore_ascii_case(right)
         || matches!((Authority::parse(left), Authority::parse(right)), (Ok(left), Ok(right)) if left == right)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request};
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    const NAMES: [&str; 13] = [
+        "sec-fetch-site",
+        "sec-fetch-mode",
+        "sec-fetch-dest",
+        "origin",
+        "host",
+        "content-type",
+        "authorization",
+        "cookie",
+        "upgrade",
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-other",
+    ];
+    const VALUES: [&[u8]; 7] = [
+        b"",
+        b"a",
+        b"websocket",
+        b"h2c, WebSocket ",
+        b"websocketx",
+        b"\xff",
+        b",websocket,",
+    ];
+
+    proptest! {
+        /// Fails if: one header is taken for another, or one that was sent twice has a value.
+        #[test]
+        fn each_header_is_itself(lines in vec((select(&NAMES), select(&VALUES)), 0..10)) {
+            let (mut head, ()) = Request::new(()).into_parts();
+            for (name, value) in &lines {
+                head.headers.append(*name, HeaderValue::from_bytes(value).unwrap());
+            }
+            let facts = Facts::of(&head);
+            let find = |name: &'static str| Sent::find(&head, &HeaderName::from_static(name));
+            let sent = |name| lines.iter().any(|(sent, _)| *sent == name);
+            prop_assert_eq!(
+                [facts.site, facts.mode, facts.dest, facts.origin, facts.host, facts.content_type, facts.authorization],
+                [&NAMES[0], &NAMES[1], &NAMES[2], &NAMES[3], &NAMES[4], &NAMES[5], &NAMES[6]].map(|name| find(name)),
+            );
+            prop_assert_eq!(facts.cookies, sent("cookie"));
+            prop_assert_eq!(facts.overridden, NAMES[9..12].iter().any(|name| sent(name)));
+            let opens = |value: &[u8]| [&b"websocket"[..], b"h2c, WebSocket ", b",websocket,"].contains(&value);
+            let websocket = lines.iter().any(|(name, value)| *name == "upgrade" && opens(value));
+            prop_assert_eq!(facts.websocket, websocket);
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::{Extensions, HeaderValue};
+use http::HeaderValue;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -14,16 +14,13 @@ use super::{
     error::{SessionError, SessionErrorKind},
     id::SessionId,
     login::User,
-    ops::{Changes, Loaded, loaded},
+    ops::{Changes, Loaded},
     record::Header,
     short::Short,
     state::{Question, State},
     writing::Unsent,
 };
-use crate::{
-    near,
-    store::{Call, Few, Rider, Store, StoreError, Value},
-};
+use crate::store::Few;
 
 /// The session of a request: found in the request's extensions behind [`SessionLayer`](super::SessionLayer).
 ///
@@ -254,13 +251,6 @@ impl Session {
         state.cookies.is_some()
     }
 
-    /// The session of a request, where it is in this store and may have to be read: as who may travel in another's trip.
-    pub(super) fn rider_in(extensions: &Extensions, store: &Store) -> Option<Arc<dyn Rider>> {
-        let Self(inner) = extensions.get()?;
-        let rides = inner.config.store.is_same(store) && inner.state().is_unread();
-        rides.then(|| Arc::clone(inner) as _)
-    }
-
     pub(super) fn config(&self) -> &Config {
         &self.0.config
     }
@@ -275,8 +265,9 @@ impl Inner {
     /// The state, once it is known which session the client names.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.untouched();
-        if let Some(cookies) = state.cookies.take() {
-            state.named(self.config.id_in(&cookies));
+        if let Some(cookies) = &state.cookies {
+            let id = self.config.id_in(cookies);
+            state.named(id);
         }
         state
     }
@@ -305,7 +296,7 @@ impl Inner {
         }
     }
 
-    fn absorb(&self, question: &Question, loaded: Loaded) {
+    pub(super) fn absorb(&self, question: &Question, loaded: Loaded) {
         let id = &question.id;
         if let (Some(_), Some(age)) = (&loaded.record, loaded.age) {
             let used = question.at.saturating_sub(age);
@@ -347,30 +338,6 @@ impl Inner {
         }
         state.asked = true;
         Ok((state.id, Unsent::take(self, &mut state)))
-    }
-}
-
-impl Rider for Inner {
-    fn call(&self) -> Option<Call> {
-        let mut state = self.state();
-        let id = state.id.filter(|_| state.is_unread())?;
-        let question = self.config.question(id);
-        if self.config.held(&question).is_some() {
-            return None;
-        }
-        let call = self.config.load_call(&question);
-        state.rode = Some(Box::new(question));
-        Some(call)
-    }
-
-    /// What cannot be read here is asked again by whoever needs it, and reported to them.
-    fn deliver(&self, reply: Result<Value, StoreError>) {
-        let rode = self.state().rode.take();
-        if let (Some(rode), Ok(reply)) = (rode, reply)
-            && let Ok(loaded) = loaded(reply, &rode.name, near::of(&self.config.store))
-        {
-            self.absorb(&rode, loaded);
-        }
     }
 }
 

@@ -53,7 +53,7 @@ impl Config {
         let key = name.key(self.store.namespace());
         let raw = Box::pin(held.read(*name.hash(), &key, is_record)).await?;
         let raw = raw.map_or(Value::Nil, |raw| Value::Bytes(raw.into()));
-        loaded(Value::List(vec![raw]), name, near::of(&self.store)).ok()
+        loaded(raw, name, near::of(&self.store)).ok()
     }
 
     /// What this node may answer by, if it may at all.

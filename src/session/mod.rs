@@ -76,6 +76,7 @@ mod login;
 mod ops;
 mod record;
 mod require;
+mod rider;
 mod short;
 mod state;
 mod twin_login;

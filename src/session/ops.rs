@@ -327,6 +327,8 @@ pub(super) fn loaded(
     name: &Name,
     near: Option<&Replica>,
 ) -> Result<Loaded, StoreError> {
+    // What is no list is the record alone: that was asked for when the cutoffs were known.
+    let alone = !matches!(reply, Value::List(_));
     let mut values = reply.into_each().into_iter();
     let (mut record, mut ended) = match values.next() {
         Some(Value::Bytes(raw)) => match raw.first() {
@@ -341,8 +343,7 @@ pub(super) fn loaded(
     let known = near.map(Replica::view);
     let known = scopes(name).filter_map(|scope| known.as_ref()?.cutoff(scope).moment);
     let mut largest = known.max();
-    // A record alone was asked for when the cutoffs were known.
-    let cutoffs = if values.len() == 0 && near.is_some() {
+    let cutoffs = if alone && near.is_some() {
         0
     } else {
         scopes(name).count()

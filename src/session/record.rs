@@ -328,6 +328,15 @@ mod tests {
         }
 
         #[test]
+        fn numbers_are_digits_and_nothing_else(any in prop::collection::vec(any::<u8>(), 0..18), text in "[-+ .:/;0-9]{0,17}") {
+            for text in [&any[..], text.as_bytes(), &[255; 15], &[b'0' - 1; 15], &[b'9'; 15], &[b'9'; 16]] {
+                let digits = text.iter().all(u8::is_ascii_digit) && text.len() <= MOST_DIGITS;
+                let value = text.iter().fold(0, |sum, digit| sum * 10 + i128::from(*digit) - i128::from(b'0'));
+                prop_assert_eq!(number(text).map(i128::from), digits.then_some(value));
+            }
+        }
+
+        #[test]
         fn garbage_never_panics(mut raw: Vec<u8>, at in 0_usize..200, byte: u8) {
             if let Some(record) = Record::parse(raw.clone()) {
                 let _ = record.all_fields();

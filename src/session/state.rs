@@ -88,6 +88,7 @@ impl State {
     pub(super) fn named(&mut self, id: Option<SessionId>) {
         self.known = id.map_or(Known::Missing, |_| Known::Unread);
         self.id = id;
+        self.cookies = None;
     }
 
     pub(super) fn is_unread(&self) -> bool {

@@ -108,6 +108,8 @@ impl Flight {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     fn common(key: &str) -> Command {
@@ -149,5 +151,43 @@ mod tests {
             })
             .collect();
         assert_eq!(got, [vec![0, 1, 2], vec![1], vec![3, 4, 1]]);
+    }
+
+    fn words(cmd: &redis::Cmd) -> String {
+        let word = |arg: redis::Arg<&[u8]>| match arg {
+            redis::Arg::Simple(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            _ => "?".to_owned(),
+        };
+        cmd.args_iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    proptest! {
+        /// Fails if: in any mix of callers, some of them gone, one gets another's answer.
+        #[test]
+        fn everybody_gets_what_they_asked_for(
+            asks in vec((vec((any::<bool>(), 0_u8..4), 0..5), any::<bool>()), 0..9),
+        ) {
+            let (mut parcels, mut waits) = (Vec::new(), Vec::new());
+            for (commands, stays) in &asks {
+                let commands = commands.iter().map(|(is_common, key)| match is_common {
+                    true => common(&format!("k{key}")),
+                    false => Command::Own(redis::cmd("GET").arg(format!("k{key}")).clone()),
+                });
+                let (answer, reply) = oneshot::channel();
+                parcels.push(Parcel { commands: commands.collect(), answer });
+                waits.push(stays.then_some(reply));
+            }
+            let flight = Flight::load(parcels);
+            let sent: Vec<_> = flight.pipeline.cmd_iter().map(words).collect();
+            prop_assert_eq!(sent.len(), flight.count);
+            flight.deal(sent.into_iter().map(Value::SimpleString).collect());
+            for ((commands, _), reply) in asks.iter().zip(waits) {
+                let Some(mut reply) = reply else { continue };
+                let replies = reply.try_recv().expect("an answer");
+                let replies = replies.unwrap_or_else(|_| panic!("replies")).into_vec();
+                let expected = commands.iter().map(|(_, key)| Value::SimpleString(format!("GET k{key}")));
+                prop_assert_eq!(replies, expected.collect::<Vec<_>>());
+            }
+        }
     }
 }

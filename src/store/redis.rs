@@ -253,7 +253,8 @@ fn replies_of(calls: &[Call], raw: Few<redis::Value>) -> (Replies, Vec<usize>) {
         }
         Some(value(reply, call))
     });
-    (each.collect(), missing)
+    // Nobody is asked again who has had too few.
+    (each.fuse().collect(), missing)
 }
 
 /// The replies about each key of a call. All of them are taken, also behind an error.
@@ -289,7 +290,12 @@ fn is_noscript(reply: &redis::Value) -> bool {
 }
 
 fn value(reply: redis::Value, call: &Call) -> Result<Value, StoreError> {
-    convert(reply).map_err(|error| error.during(call.operation.name()))
+    let value = match convert(reply) {
+        // The reply about one key is no list: an empty one would read as replies about none.
+        Ok(Value::List(_)) if call.operation.is_each() => Err(corrupt()),
+        value => value,
+    };
+    value.map_err(|error| error.during(call.operation.name()))
 }
 
 fn convert(reply: redis::Value) -> Result<Value, StoreError> {
@@ -360,6 +366,36 @@ mod tests {
             let common = |command: &Command| matches!(command, Command::Common(..));
             self.0 = commands.iter().map(common).collect();
             Ok(commands.iter().map(|_| redis::Value::Nil).collect())
+        }
+    }
+
+    /// Answers everything with the same.
+    struct Odd(redis::Value);
+
+    impl Exchange for Odd {
+        async fn exchange(&mut self, commands: Few<Command>) -> Result<Few<redis::Value>, Failed> {
+            Ok(commands.iter().map(|_| self.0.clone()).collect())
+        }
+    }
+
+    /// Fails if: what is no answer about a key counts as none.
+    #[tokio::test]
+    async fn a_list_is_no_answer_about_one_key() {
+        let one = || Call::new(&READ, Few::one("k".to_owned()), Vec::new());
+        let two = || Call::new(&READ, vec!["k".to_owned(), "l".to_owned()], Vec::new());
+        let none = || redis::Value::Array(vec![redis::Value::Nil]);
+        for odd in [
+            none(),
+            redis::Value::Set(Vec::new()),
+            redis::Value::Map(Vec::new()),
+        ] {
+            for calls in [vec![one()], vec![two()], vec![one(), two()]] {
+                let replies = send(&mut Odd(odd.clone()), &calls, |_| true).await;
+                let replies = replies.unwrap_or_else(|_| panic!("replies"));
+                for reply in replies {
+                    assert_eq!(reply.unwrap_err().kind(), StoreErrorKind::Corrupt);
+                }
+            }
         }
     }
 

@@ -117,6 +117,8 @@ impl Spared {
 mod tests {
     use std::sync::Mutex;
 
+    use proptest::{collection::vec, option, prelude::*};
+
     use super::*;
     use crate::store::{Operation, StoreErrorKind, exists, get};
 
@@ -206,6 +208,37 @@ mod tests {
             assert!(matches!(replies.last(), Some(Ok(Value::Int(0)))));
             let delivered = noting.0.lock().unwrap().pop().unwrap().unwrap();
             assert_eq!(delivered, Value::List(vec![Value::Nil, Value::Nil]));
+        }
+    }
+
+    proptest! {
+        /// Fails if: with any own calls, one of them perhaps an error, the rider is told what the server did not say.
+        #[test]
+        fn sparing_changes_no_answer(
+            own in vec((any::<bool>(), "[a-f]{1,4}"), 0..4),
+            keys in "[a-h]{1,5}",
+            broken in option::of(0_usize..4),
+        ) {
+            let one = |key: &Key| if "aceg".contains(&**key) { Value::bytes(key.clone()) } else { Value::Nil };
+            let answer = |call: &Call| match &call.keys[..] {
+                _ if !call.operation.is_each() => Value::Int(1),
+                [key] => one(key),
+                keys => Value::List(keys.iter().map(one).collect()),
+            };
+            let own: Vec<_> = own.iter().map(|(is_get, keys)| call(if *is_get { &GET } else { &EXISTS }, keys)).collect();
+            let whole = call(&GET, &keys);
+            let mut rides = whole.clone();
+            let spared = Spared::of(&own, &mut rides);
+            prop_assert!(!rides.keys.is_empty());
+            let reply = |(at, call)| match broken == Some(at) {
+                true => Err(corrupt()),
+                false => Ok(answer(call)),
+            };
+            let replies: Vec<_> = own.iter().enumerate().map(reply).collect();
+            match spared.restore(Ok(answer(&rides)), &replies) {
+                Ok(told) => prop_assert_eq!(told.into_each().into_vec(), answer(&whole).into_each().into_vec()),
+                Err(_) => prop_assert!(broken.is_some()),
+            }
         }
     }
 }

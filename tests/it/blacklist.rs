@@ -596,3 +596,79 @@ async fn contradictory_settings_cannot_be_built() {
         assert_eq!(wrong.build().unwrap_err().field(), "outage");
     }
 }
+
+/// Under a crowd that asks about everyone's cutoff all the time over the one connection, what was acknowledged is seen.
+///
+/// Fails if: the answer that a crowd shares is older than the question (seen to fail with one of forty replies before).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledged_cutoff_is_seen_in_a_crowd() {
+    let server = RedisServer::start().await;
+    let store = Store::connect(&server.url()).await.unwrap();
+    let clock = Clock::system();
+    let app = both_app(&store, &clock);
+    // A token that no cutoff ends, so that the session's word counts.
+    let far = clock.now_millis() + 1_000_000_000;
+    let token = issuer(&clock)
+        .mint(&Grant::user("alice").auth_ms(far))
+        .unwrap();
+    let bearer = format!("Bearer {}", token.token());
+    let asked = app.clone();
+    let send = move |cookie: String, with: bool| {
+        let (app, bearer) = (asked.clone(), bearer.clone());
+        async move {
+            let mut request = Request::get("/both").header(header::COOKIE, cookie);
+            if with {
+                request = request.header(header::AUTHORIZATION, bearer);
+            }
+            let answer = app.call(request.body(Body::empty()).unwrap()).await;
+            (answer.status.as_u16(), answer.text)
+        }
+    };
+    let login = async || {
+        let login = app
+            .call(Request::post("/login").body(Body::empty()).unwrap())
+            .await;
+        login.set_cookies()[0].split(';').next().unwrap().to_owned()
+    };
+    let first = login().await;
+    let noise: Vec<_> = (0..48)
+        .map(|n| {
+            let (send, first) = (send.clone(), first.clone());
+            tokio::spawn(async move {
+                loop {
+                    let _ = send(first.clone(), n % 2 == 0).await;
+                }
+            })
+        })
+        .collect();
+    for round in 0..60 {
+        let cookie = login().await;
+        let before: Vec<_> = (0..12)
+            .map(|n| tokio::spawn(send(cookie.clone(), n % 2 == 0)))
+            .collect();
+        for one in before {
+            assert_eq!(one.await.unwrap(), (200, "alice".to_owned()), "{round}");
+        }
+        // Some are under way while it is raised.
+        let under: Vec<_> = (0..6)
+            .map(|n| tokio::spawn(send(cookie.clone(), n % 2 == 0)))
+            .collect();
+        if round % 2 == 0 {
+            Cutoffs::new(&store).everyone().await.unwrap();
+        } else {
+            Cutoffs::new(&store).user("", "alice").await.unwrap();
+        }
+        let after: Vec<_> = (0..12)
+            .map(|n| tokio::spawn(send(cookie.clone(), n % 2 == 0)))
+            .collect();
+        for one in after {
+            assert_eq!(one.await.unwrap(), (200, String::new()), "{round}");
+        }
+        for one in under {
+            assert_eq!(one.await.unwrap().0, 200);
+        }
+    }
+    for one in &noise {
+        one.abort();
+    }
+}
