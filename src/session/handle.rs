@@ -24,7 +24,8 @@ use crate::store::Few;
 
 /// The session of a request: found in the request's extensions behind [`SessionLayer`](super::SessionLayer).
 ///
-/// - It is lazy: a request that never asks costs the store nothing. The first question loads it, in one trip.
+/// - It is lazy: a request that never asks costs the store nothing, and its cookie is not even read. The first question loads
+///   it, in one trip; a cookie that is none of ours is told of then.
 /// - Changes are kept until the handler has answered and then saved in one step that merges changed fields into
 ///   whatever the session holds by then, and only if it still exists. Responses with a 5xx status save nothing.
 /// - [`login`](Self::login), [`renew`](Self::renew) and [`destroy`](Self::destroy) take effect at once, on every
