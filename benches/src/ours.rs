@@ -45,8 +45,18 @@ struct Parts {
 }
 
 impl Parts {
-    async fn new(redis: &str, near: bool, near_sessions: bool) -> Self {
-        let store = Store::builder().deadline(DEADLINE).connect(redis).await;
+    async fn new(redis: &str, name: &str) -> Self {
+        let (near, near_sessions) = (name.contains("near"), name.ends_with("near_sessions"));
+        let store = Store::builder().deadline(DEADLINE);
+        let store = match name.ends_with("handed_in") {
+            // The application's own connection writes each command as it comes.
+            true => {
+                let client = redis::Client::open(redis).expect("an address");
+                let connection = client.get_multiplexed_async_connection().await;
+                store.from_redis(connection.expect("Redis"))
+            }
+            false => store.connect(redis).await,
+        };
         let store = store.expect("Redis");
         if near {
             let near = store.near().max_staleness(Duration::from_millis(500));
@@ -136,12 +146,7 @@ impl Parts {
 }
 
 pub async fn row(name: &str, redis: &str) -> Row {
-    let parts = Parts::new(
-        redis,
-        name.contains("near"),
-        name.ends_with("near_sessions"),
-    )
-    .await;
+    let parts = Parts::new(redis, name).await;
     let unused = any(|| async { OK });
     let (app, method, headers) = match name {
         "session_unused" => {
@@ -152,7 +157,10 @@ pub async fn row(name: &str, redis: &str) -> Row {
                 parts.cookies().await,
             )
         }
-        "session_read" | "session_read_near" | "session_read_near_sessions" => {
+        "session_read"
+        | "session_read_near"
+        | "session_read_near_sessions"
+        | "session_read_handed_in" => {
             let app = Router::new().route("/", get(read));
             (
                 app.layer(parts.sessions.clone()),

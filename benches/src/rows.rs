@@ -56,6 +56,10 @@ const fn ours(name: &'static str, label: &'static str, target: Option<Target>) -
 /// The handler that everything is a multiple of.
 pub const BARE: &str = "bare";
 
+/// The same read with and without gathering, at these numbers of connections.
+pub const GATHERING: [&str; 2] = ["session_read", "session_read_handed_in"];
+pub const CONNECTIONS: [usize; 4] = [1, 16, 64, 256];
+
 /// In the order of the table. A new row needs a line here, and a stack of this name in `ours.rs` or `peers.rs`.
 pub const ROWS: &[Row] = &[
     row(

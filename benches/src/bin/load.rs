@@ -1,5 +1,5 @@
 //! Loads one server after the other over loopback and writes what each request cost: `load <result.json> [--quick]
-//! [rows..]`.
+//! [rows.. gathering]`.
 //!
 //! The figure is CPU time of server and Redis per request. It depends much less on what else the machine does than
 //! throughput and latency, which are noted beside it. Each row is measured in several rounds, each time right after the
@@ -17,7 +17,7 @@ use portcullis_benches::{
     client::{Connection, load},
     cpu,
     redis_server::RedisServer,
-    rows::{BARE, ROWS, Row},
+    rows::{BARE, CONNECTIONS, GATHERING, ROWS, Row},
     serve::{CLIENTS, Ready},
     stats::{median, percentile, range},
 };
@@ -205,6 +205,8 @@ fn main() {
     let wanted =
         |row: &&Row| arguments.len() == 1 || arguments[1..].iter().any(|name| name == row.name);
     let rows: Vec<&Row> = ROWS.iter().filter(wanted).collect();
+    let with_gathering =
+        arguments[1..].is_empty() || arguments[1..].iter().any(|a| a == "gathering");
     let millis = Duration::from_millis;
     let plan = if quick {
         Plan {
@@ -226,11 +228,40 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let all = runtime.expect("a runtime").block_on(run(&rows, &plan));
+    let all = runtime
+        .expect("a runtime")
+        .block_on(run(&rows, with_gathering, &plan));
     fs::write(&result, serde_json::to_string_pretty(&all).expect("text")).expect("written");
 }
 
-async fn run(rows: &[&Row], plan: &Plan) -> Value {
+/// What gathering is worth, by the number of connections.
+async fn gathering(redis: &RedisServer, plan: &Plan) -> Vec<Value> {
+    let mut table = Vec::new();
+    for connections in CONNECTIONS {
+        let mut slices: [Vec<Slice>; 2] = Default::default();
+        for _ in 0..plan.rounds {
+            for (row, slices) in GATHERING.iter().zip(&mut slices) {
+                redis.reset(ENTRIES).await;
+                let server = Server::start("server", row, redis);
+                let requests = server.ready.requests.iter().cycle().take(connections);
+                let requests: Vec<String> = requests.cloned().collect();
+                slices.push(slice(&server, &requests, redis, plan.warm_up, plan.window).await);
+            }
+        }
+        let [with, without] = slices.map(|slices| {
+            let middle = |of: fn(&Slice) -> f64| median(&slices.iter().map(of).collect::<Vec<_>>());
+            json!({
+                "cpu_us": middle(Slice::cpu), "p50_us": middle(|slice| slice.p50.into()),
+                "p99_us": middle(|slice| slice.p99.into()), "throughput": middle(|slice| slice.throughput),
+            })
+        });
+        eprintln!("gathering at {connections}: {with}, without {without}");
+        table.push(json!({ "connections": connections, "with": with, "without": without }));
+    }
+    table
+}
+
+async fn run(rows: &[&Row], with_gathering: bool, plan: &Plan) -> Value {
     let redis = RedisServer::start().await;
     let loads = (cpu::load(), redis.info("redis_version").await);
     let bare = Server::start("server", BARE, &redis);
@@ -272,7 +303,12 @@ async fn run(rows: &[&Row], plan: &Plan) -> Value {
         );
         table.push(report(row, rounds, &counts, &base));
     }
+    let gathering = match with_gathering {
+        true => gathering(&redis, plan).await,
+        false => Vec::new(),
+    };
     json!({
+        "gathering": gathering,
         "rounds": plan.rounds, "window_ms": plan.window.as_millis() as u64, "clients": CLIENTS,
         "load_before": loads.0, "load_after": cpu::load(), "redis": loads.1, "entries": ENTRIES,
         "rows": table,

@@ -26,6 +26,7 @@ fn main() {
     machine(&mut text, &load);
     targets(&mut text, &load);
     all_rows(&mut text, &load);
+    gathering(&mut text, &load);
     in_process(&mut text, &times);
     grown(&mut text, &growth);
     let file = readme.join("README.md");
@@ -197,6 +198,30 @@ fn all_rows(out: &mut String, load: &Value) {
             of("p50_us"),
             of("p99_us"),
         );
+    }
+    out.push('\n');
+}
+
+fn gathering(out: &mut String, load: &Value) {
+    out.push_str(
+        "\n## Gathering\n\nA session read, strict: over the store's own connection, which gathers the commands of concurrent \
+         requests once eight are under way, and over one that the application made and handed in, which does not.\n\n\
+         | connections | CPU µs, gathered | not | requests/s, gathered | not | p50 µs, gathered | not | p99 µs, gathered | not |\n\
+         |--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for row in load["gathering"].as_array().into_iter().flatten() {
+        let _ = write!(out, "| {}", row["connections"]);
+        for (field, places) in [
+            ("cpu_us", 1),
+            ("throughput", 0),
+            ("p50_us", 0),
+            ("p99_us", 0),
+        ] {
+            for which in ["with", "without"] {
+                let _ = write!(out, " | {:.places$}", number(&row[which], field));
+            }
+        }
+        out.push_str(" |\n");
     }
     out.push('\n');
 }
