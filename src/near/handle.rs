@@ -139,7 +139,8 @@ impl NearBuilder {
     /// seen here at most `max_staleness` later, where without this it is seen at once; what this node changes is seen at
     /// once. Uses are recorded as before, so that idle timeouts hold. A read over that connection which takes longer than
     /// 50 ms is asked of the store instead, within its deadline as ever. A record takes its own length and about 100 bytes;
-    /// one of more than 16 KiB is not held.
+    /// one of more than 16 KiB is not held. Where the server refuses to announce changes nothing is held, and the event
+    /// `near.sessions_refused` says so.
     pub fn sessions(mut self, most: usize) -> Self {
         self.sessions = most;
         self
