@@ -20,7 +20,7 @@ use redis::{Client, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConne
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
-    keeper::{FIRST_PAUSE, LONGEST_PAUSE, REFUSED_PAUSE, jittered, patience},
+    keeper::{FIRST_PAUSE, LONGEST_PAUSE, REFUSED_PAUSE, jittered, patience, refused},
     lease::{Lease, Moment},
     line::{Failed, connect, failed, millis_of, random},
     shelf::{HeldName, Shelf},
@@ -135,7 +135,7 @@ impl Held {
 
 /// Keeps the tracking connection until it is aborted.
 pub(super) async fn keep(held: Arc<Held>, client: Client) {
-    let (mut pause, mut told) = (Duration::ZERO, false);
+    let mut pause = Duration::ZERO;
     loop {
         sleep(jittered(pause, random())).await;
         let number = held.lease.begin();
@@ -149,17 +149,12 @@ pub(super) async fn keep(held: Arc<Held>, client: Client) {
                     event = "near.sessions_lost",
                     "the connection that announces changes of sessions is lost"
                 );
-                told = false;
                 FIRST_PAUSE
             }
             Err(Failed::Refused(error)) => {
-                if !std::mem::replace(&mut told, true) {
-                    event_warn!(
-                        event = "near.sessions_refused",
-                        ?error,
-                        "the server does not announce changes of sessions: the store is asked for each"
-                    );
-                }
+                refused(&held.lease, error, |why| {
+                    event_warn!(event = "near.sessions_refused", %why, "the server does not announce changes of sessions: the store is asked for each");
+                });
                 REFUSED_PAUSE
             }
             Err(Failed::Lost) => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     clock::millis,
+    store::StoreError,
     trace::{event_info, event_warn},
 };
 
@@ -40,7 +41,9 @@ pub(super) async fn keep<D: Dial>(replica: Arc<Replica>, dial: D) {
         replica.lease.lost(number);
         pause = match end {
             Failed::Refused(error) => {
-                refused(&replica, error);
+                refused(&replica.lease, error, |why| {
+                    event_warn!(event = "near.refused", %why, "the server does not announce changes: revocations are asked for on every request");
+                });
                 REFUSED_PAUSE
             }
             Failed::Lost if was_loaded => FIRST_PAUSE,
@@ -49,15 +52,15 @@ pub(super) async fn keep<D: Dial>(replica: Arc<Replica>, dial: D) {
     }
 }
 
-fn refused(replica: &Replica, error: Option<crate::store::StoreError>) {
-    if replica.lease.phase() != Phase::Refused {
-        let why = error.map_or_else(String::new, |error| {
+/// Somebody is told of a refusal once, until something works.
+pub(super) fn refused(lease: &Lease, error: Option<StoreError>, tell: impl FnOnce(String)) {
+    if lease.phase() != Phase::Refused {
+        tell(error.map_or_else(String::new, |error| {
             use std::error::Error as _;
             error.source().map(ToString::to_string).unwrap_or_default()
-        });
-        event_warn!(event = "near.refused", %why, "the server does not announce changes: revocations are asked for on every request");
+        }));
     }
-    replica.lease.refused();
+    lease.refused();
 }
 
 /// Everything that happens on one connection; returns why it ended.
