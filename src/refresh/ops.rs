@@ -140,14 +140,14 @@ pub(super) struct Asked<'a> {
     pub(super) grace_ms: u64,
 }
 
-pub(super) fn rotate(
-    store: &Store,
-    token: &Token,
-    successor: &Token,
-    nonce: &str,
-    key_id: [u8; 4],
-    asked: &Asked<'_>,
-) -> Call {
+/// What a successor would be, and what it is derived with.
+pub(super) struct Next<'a> {
+    pub(super) successor: &'a Token,
+    pub(super) nonce: &'a str,
+    pub(super) key_id: [u8; 4],
+}
+
+pub(super) fn rotate(store: &Store, token: &Token, next: &Next<'_>, asked: &Asked<'_>) -> Call {
     let family = &token.family;
     let mut keys = family_keys(store, family);
     keys.extend(cutoffs(store, family));
@@ -155,9 +155,9 @@ pub(super) fn rotate(
         family.epoch().into(),
         token.hash().into(),
         token.generation.into(),
-        successor.hash().into(),
-        nonce.to_owned().into(),
-        hex(key_id).into(),
+        next.successor.hash().into(),
+        next.nonce.to_owned().into(),
+        hex(next.key_id).into(),
         asked.grace_ms.into(),
         asked.client.to_owned().into(),
         asked.scope.to_owned().into(),

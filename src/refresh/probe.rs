@@ -86,7 +86,12 @@ impl Families {
             resource: ["", "https://api.example"][usize::from((number / 96).is_multiple_of(9))],
             grace_ms: [0, 10_000][number as usize / 4 % 2],
         };
-        let call = ops::rotate(store, &token, &successor, &nonce, key_id, &asked);
+        let next = ops::Next {
+            successor: &successor,
+            nonce: &nonce,
+            key_id,
+        };
+        let call = ops::rotate(store, &token, &next, &asked);
         self.tokens.push(successor);
         call
     }

@@ -5,7 +5,7 @@ use super::{
     decision::{Decision, Presented, decide, good_until},
     error::{RefreshError, RefreshErrorKind},
     inspect::Inspected,
-    ops::{Asked, How, Issued, NewFamily, Rotated as Outcome, hex, unhex},
+    ops::{Asked, How, Issued, NewFamily, Next, Rotated as Outcome, hex, unhex},
     row::{Data, Family},
     token::Token,
 };
@@ -144,11 +144,14 @@ async fn join(
 pub(super) async fn rotate(
     active: &ActiveSessions,
     token: &Token,
-    successor: &Token,
-    nonce: &str,
-    key_id: [u8; 4],
+    next: &Next<'_>,
     asked: &Asked<'_>,
 ) -> Result<Outcome, RefreshError> {
+    let Next {
+        successor,
+        nonce,
+        key_id,
+    } = *next;
     let hash = token.hash();
     let presented = Presented {
         epoch: &token.family.epoch(),

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "registry")]
+use super::registered;
 use super::{
     Adoption, RefreshRequest,
     asked::{narrowed, spaced},
@@ -11,8 +13,6 @@ use super::{
     ops::{self, Asked, How, Issued, NewFamily, Owner, Rotated},
     token::{Family, Token, sid_bytes},
 };
-#[cfg(feature = "registry")]
-use super::{registered, takeover::Next};
 use crate::{
     clock::millis,
     cutoff::AuthStart,
@@ -286,16 +286,16 @@ impl Inner {
             resource: request.resource,
             grace_ms: millis(self.settings.grace),
         };
+        let next = ops::Next {
+            successor: &successor,
+            nonce: &nonce,
+            key_id,
+        };
         #[cfg(feature = "registry")]
         if let Some(active) = &self.registry {
-            let next = Next {
-                successor: &successor,
-                nonce: &nonce,
-                key_id,
-            };
             return self.by_registry(active, token, &next, &asked).await;
         }
-        let call = ops::rotate(&self.store, token, &successor, &nonce, key_id, &asked);
+        let call = ops::rotate(&self.store, token, &next, &asked);
         let reply = self.store.run_twice(call).await?;
         Ok(ops::rotated(reply)?)
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     error::{RefreshError, RefreshErrorKind},
-    ops::{self, Asked, How, Owner, Rotated, hex},
+    ops::{self, Asked, How, Next, Owner, Rotated, hex},
     registered::{self, failed},
     rotation::Inner,
     row::{Data, Family},
@@ -20,13 +20,6 @@ use crate::{
     trace::event_info,
 };
 
-/// What a successor would be derived with.
-pub(super) struct Next<'a> {
-    pub(super) successor: &'a Token,
-    pub(super) nonce: &'a str,
-    pub(super) key_id: [u8; 4],
-}
-
 impl Inner {
     /// The database decides; about a token that it does not know, the store.
     pub(super) async fn by_registry(
@@ -36,12 +29,7 @@ impl Inner {
         next: &Next<'_>,
         asked: &Asked<'_>,
     ) -> Result<Rotated, RefreshError> {
-        let Next {
-            successor,
-            nonce,
-            key_id,
-        } = *next;
-        let decide = || registered::rotate(active, token, successor, nonce, key_id, asked);
+        let decide = || registered::rotate(active, token, next, asked);
         let decided = decide().await?;
         if !matches!(decided, Rotated::Unknown) {
             return Ok(decided);
@@ -62,12 +50,7 @@ impl Inner {
         asked: &Asked<'_>,
     ) -> Result<Rotated, RefreshError> {
         let sid = token.family.sid();
-        let Next {
-            successor,
-            nonce,
-            key_id,
-        } = *next;
-        let call = ops::rotate(&self.store, token, successor, nonce, key_id, asked);
+        let call = ops::rotate(&self.store, token, next, asked);
         let outcome = ops::rotated(self.store.run_twice(call).await?)?;
         let Rotated::Good {
             how,

@@ -239,6 +239,11 @@ async fn a_database_that_is_away_ends_nobody_for_a_stated_time() {
 async fn what_redis_would_not_take_holds_on_this_node_at_once() {
     let server = RedisServer::start().await;
     let (mock, clock) = (Mock::new(&Clock::system()), Clock::system());
+    // With one of these missing the server answers and takes no writes.
+    let need_replicas = async |count: &str| {
+        let set = ["CONFIG", "SET", "min-replicas-to-write", count];
+        server.cli(&set).await;
+    };
     for with_replica in [false, true] {
         let store = Store::connect(&server.url()).await.unwrap();
         let replica = match with_replica {
@@ -252,34 +257,28 @@ async fn what_redis_would_not_take_holds_on_this_node_at_once() {
         };
         let node = Node::with(&store, &mock, &clock, |builder| builder.max_unfinished(1));
         assert!(node.active.ready().await);
-        let seats = [node.sign_in("alice").await, node.sign_in("bob").await];
-        for seat in &seats {
-            fresh().await;
-            assert_eq!(node.status(seat).await, 200);
-        }
-        server
-            .cli(&["CONFIG", "SET", "min-replicas-to-write", "1"])
-            .await;
+        let sign_in = async || {
+            let seats = [node.sign_in("alice").await, node.sign_in("bob").await];
+            for seat in &seats {
+                fresh().await;
+                assert_eq!(node.status(seat).await, 200);
+            }
+            seats
+        };
+        let seats = sign_in().await;
+        need_replicas("1").await;
         fresh().await;
         assert_eq!(node.status(&seats[0]).await, 200, "what is known is read");
         let pending = node.active.revoke_everyone().await.unwrap();
         assert!(matches!(pending, Revocation::Pending { .. }));
         fresh().await;
         assert_eq!(node.status(&seats[0]).await, 401, "{with_replica}");
-        server
-            .cli(&["CONFIG", "SET", "min-replicas-to-write", "0"])
-            .await;
+        need_replicas("0").await;
         wait::until_true("the rest", || node.active.unfinished() == 0).await;
         assert_eq!(node.status(&seats[1]).await, 401);
 
-        let seats = [node.sign_in("alice").await, node.sign_in("bob").await];
-        for seat in &seats {
-            fresh().await;
-            assert_eq!(node.status(seat).await, 200);
-        }
-        server
-            .cli(&["CONFIG", "SET", "min-replicas-to-write", "1"])
-            .await;
+        let seats = sign_in().await;
+        need_replicas("1").await;
         for seat in &seats {
             let pending = node.active.revoke(&seat.sid).await.unwrap();
             assert!(matches!(pending, Revocation::Pending { .. }));
@@ -287,9 +286,7 @@ async fn what_redis_would_not_take_holds_on_this_node_at_once() {
             assert_eq!(node.status(seat).await, 401, "{with_replica}");
         }
         assert_eq!(node.active.unfinished(), 1);
-        server
-            .cli(&["CONFIG", "SET", "min-replicas-to-write", "0"])
-            .await;
+        need_replicas("0").await;
         wait::until_true("the rest", || node.active.unfinished() == 0).await;
     }
 }
