@@ -9,8 +9,8 @@ use crate::{
     near::{List, Scope, View},
     secret::{encode_exact, sha256_of_parts},
     store::{
-        Arg, Call, Fault, Few, Key, Memory, Namespace, Operation, StoreError, Tag, Value, corrupt,
-        exists, get,
+        Arg, Call, Fault, Few, Key, Memory, Namespace, Operation, Reply, StoreError, Tag, Value,
+        corrupt, exists, get,
     },
 };
 
@@ -192,8 +192,6 @@ pub(super) fn is_dead(
 ) -> Result<bool, StoreError> {
     Heard::of(token, replies).map(|heard| heard.is_dead(token, None))
 }
-
-type Reply = Result<Value, StoreError>;
 
 /// What the replies to [`question`] say.
 #[derive(Clone, Copy)]

@@ -66,7 +66,6 @@ impl Exit for Leaving {
         }
         let save = {
             let mut state = session.state();
-            state.closed = true;
             if head.status.is_server_error() && !state.changes.is_empty() {
                 state.changes = super::ops::Changes::default();
                 head.extensions.insert(SaveOutcome::Skipped);

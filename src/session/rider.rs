@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     near,
-    store::{Call, Rider, Store, StoreError, Value},
+    store::{Call, Reply, Rider, Store},
 };
 
 impl Session {
@@ -36,7 +36,7 @@ impl Rider for Inner {
     }
 
     /// What cannot be read here is asked again by whoever needs it, and reported to them.
-    fn deliver(&self, reply: Result<Value, StoreError>) {
+    fn deliver(&self, reply: Reply) {
         let rode = self.state().rode.take();
         if let (Some(rode), Ok(reply)) = (rode, reply)
             && let Ok(loaded) = loaded(reply, &rode.name, near::of(&self.config.store))

@@ -32,7 +32,7 @@ use tokio::{
 use super::{
     Few,
     flight::{Answer, Flight, Parcel},
-    redis::{Command, Exchange, Failed, pipeline},
+    redis::{Command, Exchange, Failed},
 };
 
 /// With fewer others under way, a caller goes to the driver directly: there is next to nothing to gather.
@@ -97,31 +97,11 @@ impl Exchange for &Gatherer {
         let others = self.active.fetch_add(1, Ordering::Relaxed);
         let _active = Active(&self.active);
         if others < FEW {
-            // In a box: the driver's futures are large, and handlers and layers carry this one in theirs.
-            return Box::pin(direct(self.driver.clone(), commands)).await;
+            // The driver's trait boxes its futures, which are large: handlers and layers carry this one in theirs.
+            return self.driver.clone().exchange(commands).await;
         }
         self.gathered(commands).await
     }
-}
-
-/// Not by the driver's trait, which boxes its futures.
-async fn direct(mut driver: MultiplexedConnection, commands: Few<Command>) -> Answer {
-    let commands = match commands {
-        Few::One([command]) => {
-            let command = command.into_cmd();
-            let reply = driver.send_packed_command(&command).await;
-            return Ok(Few::one(reply.or_else(super::redis::server_error)?));
-        }
-        Few::Many(commands) => commands,
-    };
-    let count = commands.len();
-    let pipeline = pipeline(commands);
-    let replies = driver.send_packed_commands(&pipeline, 0, count).await?;
-    // Fewer replies than commands would hand one caller another's answer.
-    if replies.len() != count {
-        return Err(super::redis::miscounted().into());
-    }
-    Ok(replies.into())
 }
 
 impl Drop for Gatherer {

@@ -119,10 +119,7 @@ impl Link {
 
     /// Names the connection of now, if there is one.
     pub(super) fn number(&self) -> Option<u64> {
-        match &*lock(&self.0.state) {
-            State::Up(connection) => Some(connection.generation),
-            _ => None,
-        }
+        self.up().map(|connection| connection.generation)
     }
 
     /// Sends the calls in one trip. A trip of reads alone is sent once more when the connection broke under it.

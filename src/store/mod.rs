@@ -53,7 +53,7 @@ pub(crate) use few::Few;
 pub(crate) use key::{Key, Namespace, Tag};
 pub(crate) use memory::{Memory, exists, get};
 pub(crate) use operation::{Arg, Call, Fault, Operation, Value, corrupt};
-pub(crate) use redis::{Replies, error_of};
+pub(crate) use redis::{Replies, Reply, error_of};
 pub(crate) use ride::Rider;
 #[cfg(test)]
 pub(crate) use shadow::{Shadows, time_is};

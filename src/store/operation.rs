@@ -208,6 +208,13 @@ impl Call {
     }
 }
 
+impl Call {
+    /// Whether it travels as a command for each key, so that its reply is a list of replies.
+    pub(super) fn is_many(&self) -> bool {
+        self.operation.is_each() && self.keys.len() != 1
+    }
+}
+
 /// A reply of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {

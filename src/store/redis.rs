@@ -12,8 +12,11 @@ use super::{
     operation::{Arg, Call, Operation, Value, corrupt},
 };
 
+/// The reply to one call.
+pub(crate) type Reply = Result<Value, StoreError>;
+
 /// The replies to the calls of one trip, in their order.
-pub(crate) type Replies = Few<Result<Value, StoreError>>;
+pub(crate) type Replies = Few<Reply>;
 
 pub(crate) fn script_sha(text: &str) -> String {
     redis::Script::new(text).get_hash().to_owned()
@@ -166,7 +169,10 @@ impl<C: ConnectionLike + Send + ?Sized> Exchange for C {
             }
             Few::Many(commands) => commands,
         };
-        let pipeline = pipeline(commands);
+        let mut pipeline = Pipeline::with_capacity(count);
+        for command in commands {
+            pipeline.add_command(command.into_cmd());
+        }
         let replies = self.req_packed_commands(&pipeline, 0, count).await?;
         // Fewer replies than commands would hand one caller another's answer.
         if replies.len() == count {
@@ -175,14 +181,6 @@ impl<C: ConnectionLike + Send + ?Sized> Exchange for C {
             Err(miscounted().into())
         }
     }
-}
-
-pub(super) fn pipeline(commands: Vec<Command>) -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(commands.len());
-    for command in commands {
-        pipeline.add_command(command.into_cmd());
-    }
-    pipeline
 }
 
 /// Sends the calls in one trip. The outer error is the connection's, the inner ones are the server's word on one call.
@@ -199,11 +197,11 @@ pub(super) async fn send(
         }
     };
     if let [call] = calls
-        && (call.keys.len() == 1 || !call.operation.is_each())
+        && !call.is_many()
     {
         return send_one(connection, call, style(call)).await;
     }
-    let count = |call: &Call| match call.operation.is_each() {
+    let count = |call: &Call| match call.is_many() {
         true => call.keys.len(),
         false => 1,
     };
@@ -244,7 +242,7 @@ async fn send_one(
 fn replies_of(calls: &[Call], raw: Few<redis::Value>) -> (Replies, Vec<usize>) {
     let (mut raw, mut missing) = (raw.into_iter(), Vec::new());
     let each = calls.iter().enumerate().map_while(|(index, call)| {
-        if call.operation.is_each() && call.keys.len() != 1 {
+        if call.is_many() {
             return Some(list_of(call, &mut raw));
         }
         let reply = raw.next()?;

@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use http::Extensions;
 
-use super::{Call, Key, Replies, Store, StoreError, Value, corrupt};
-
-type Reply = Result<Value, StoreError>;
+use super::{Call, Key, Replies, Reply, Store, StoreError, Value, corrupt};
 
 /// A question that can travel with somebody else's.
 pub(crate) trait Rider: Send + Sync {
