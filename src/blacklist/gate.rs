@@ -14,7 +14,7 @@ use crate::{
     near,
     refuse::{Rejection, RejectionKind},
     secret::sha256_of_parts,
-    store::StoreError,
+    store::{Few, StoreError},
     trace::{event_error, event_warn},
 };
 
@@ -57,7 +57,7 @@ impl Steps for BlacklistGate {
             Verdict::Dead => return Step::Now(Entry::Refuse(head, refused())),
             Verdict::Ask => {}
         }
-        let tokens = mark.tokens().to_vec();
+        let tokens: Few<_> = mark.tokens().iter().cloned().collect();
         let config = Arc::clone(&self.0);
         let rider = config.store.rider(&head.extensions);
         Step::Ask(Box::pin(async move {

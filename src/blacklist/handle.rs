@@ -112,7 +112,7 @@ impl Blacklist {
         if !ops::has_id(token) || ops::outlives_logout(token, self.store.longest_access_token()) {
             return Ok(true);
         }
-        let question = ops::question(self.store.namespace(), token);
+        let question: Vec<_> = ops::question(self.store.namespace(), token).collect();
         ops::is_dead(token, self.store.trip(&question).await?)
     }
 

@@ -1,6 +1,6 @@
 //! The names of entries, and what the store is asked.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use crate::{
     clock::millis,
@@ -84,15 +84,12 @@ pub(super) fn revocation(key: Key, until_ms: u64, reason: &'static str) -> Call 
 }
 
 /// The question about a token: what are the cutoffs that apply, and is it listed, if it has ids.
-pub(crate) fn question(namespace: &Namespace, token: &VerifiedToken) -> Vec<Call> {
-    let mut calls = Vec::with_capacity(2);
-    calls.push(Call::new(&CUTOFF, cutoffs(namespace, token), Vec::new()));
+pub(crate) fn question(namespace: &Namespace, token: &VerifiedToken) -> impl Iterator<Item = Call> {
+    let cutoffs = Call::new(&CUTOFF, cutoffs(namespace, token), Vec::new());
+    let listed = names(token).map(|(list, name)| key(namespace, list, &name));
     // A question without keys is an error to the server.
-    if has_id(token) {
-        let listed = names(token).map(|(list, name)| key(namespace, list, &name));
-        calls.push(Call::new(&LISTED, listed.collect::<Few<_>>(), Vec::new()));
-    }
-    calls
+    let listed = has_id(token).then(|| Call::new(&LISTED, listed.collect::<Few<_>>(), Vec::new()));
+    iter::once(cutoffs).chain(listed)
 }
 
 /// Whether there is anything that this token could be listed by.
@@ -111,11 +108,11 @@ fn names(token: &VerifiedToken) -> impl Iterator<Item = (List, Name<'_>)> {
     jti.into_iter().chain(sid)
 }
 
-fn cutoffs(namespace: &Namespace, token: &VerifiedToken) -> Vec<Key> {
-    let mut keys = vec![cutoff::global_key(namespace)];
-    keys.extend(user(namespace, token).map(|tag| cutoff::user_key(namespace, &tag)));
-    keys.extend(tenant(namespace, token).map(|tag| cutoff::tenant_key(namespace, &tag)));
-    keys
+fn cutoffs(namespace: &Namespace, token: &VerifiedToken) -> Few<Key> {
+    let user = user(namespace, token).map(|tag| cutoff::user_key(namespace, &tag));
+    let tenant = tenant(namespace, token).map(|tag| cutoff::tenant_key(namespace, &tag));
+    let everyone = iter::once(cutoff::global_key(namespace));
+    everyone.chain(user).chain(tenant).collect()
 }
 
 fn user(namespace: &Namespace, token: &VerifiedToken) -> Option<Tag> {

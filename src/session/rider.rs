@@ -31,7 +31,7 @@ impl Rider for Inner {
             return None;
         }
         let call = self.config.load_call(&question);
-        state.rode = Some(Box::new(question));
+        state.rode = Some(question);
         Some(call)
     }
 

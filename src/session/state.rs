@@ -31,7 +31,7 @@ pub(super) struct State {
     /// Why there is no session, where that is known.
     pub(super) ended: Option<Ended>,
     /// What travels with somebody else's trip.
-    pub(super) rode: Option<Box<Question>>,
+    pub(super) rode: Option<Question>,
     /// The id that a session of nobody gets if one is made, where that was said ahead.
     pub(super) planned: Option<SessionId>,
     /// Whether this request made the session, for nobody.

@@ -102,9 +102,9 @@ impl Spared {
         let mut rest = reply?.into_each().into_iter();
         let whole = self.0.iter().map(|place| match place {
             None => rest.next().ok_or_else(corrupt),
-            Some((call, key)) => match own.get(*call).ok_or_else(corrupt)?.clone()? {
-                Value::List(values) => values.into_iter().nth(*key).ok_or_else(corrupt),
-                one => Ok(one),
+            Some((call, key)) => match own.get(*call).ok_or_else(corrupt)? {
+                Ok(Value::List(values)) => values.get(*key).cloned().ok_or_else(corrupt),
+                one => one.clone(),
             },
         });
         whole.collect::<Result<Vec<_>, _>>().map(Value::List)

@@ -184,7 +184,7 @@ async fn allocations_of_a_request() {
     note(
         "strict, with a session",
         cost(strict, with, token).await,
-        47,
+        40,
     );
     for (step, allocations, _) in &seen {
         eprintln!("{allocations:4} {step}");
