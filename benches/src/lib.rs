@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod in_process;
 pub mod ours;
 pub mod peers;
+mod raw;
 pub mod redis_server;
 pub mod rows;
 pub mod serve;

@@ -26,6 +26,7 @@ use tower_sessions_redis_store::{RedisStore, fred::prelude::*};
 
 use crate::{
     ours::{AUDIENCE, ISSUER, rsa_key},
+    raw::Raw,
     serve::{CLIENTS, FIELDS, OK, Row, SAME_ORIGIN, bearer, cookie, login},
 };
 
@@ -119,7 +120,7 @@ const VALUE: [u8; 172] = [b'x'; 172];
 const KEY: &str = "x-key";
 
 /// The least that a read can be: one value, fetched by a handler without any layer.
-async fn by_hand(redis: &str, gathered: bool) -> Row {
+async fn by_hand(redis: &str, way: &str) -> Row {
     let client = Client::open(redis).expect("an address");
     let connection = client.get_multiplexed_async_connection().await;
     let mut connection = connection.expect("Redis");
@@ -130,12 +131,17 @@ async fn by_hand(redis: &str, gathered: bool) -> Row {
         set.expect("stored");
         headers.push(format!("{KEY}: {key}\r\n"));
     }
-    let handler = match gathered {
-        false => get(move |headers: HeaderMap| read_alone(connection.clone(), headers)),
-        true => {
+    let handler = match way {
+        "peer_raw" => {
+            let address = client.get_connection_info().addr().to_string();
+            let raw = Raw::connect(&address).await;
+            get(move |headers: HeaderMap| read_raw(raw.clone(), headers))
+        }
+        "peer_mget" => {
             let ready = gather(connection);
             get(move |headers: HeaderMap| read_together(ready.clone(), headers))
         }
+        _ => get(move |headers: HeaderMap| read_alone(connection.clone(), headers)),
     };
     Row {
         app: Router::new().route("/", handler),
@@ -147,6 +153,10 @@ async fn by_hand(redis: &str, gathered: bool) -> Row {
 async fn read_alone(mut redis: MultiplexedConnection, headers: HeaderMap) -> StatusCode {
     let value: Result<Option<Vec<u8>>, _> = redis.get(headers[KEY].as_bytes()).await;
     found(value.ok().flatten())
+}
+
+async fn read_raw(raw: Raw, headers: HeaderMap) -> StatusCode {
+    found(raw.get(headers[KEY].as_bytes()).await)
 }
 
 type Asked = (Vec<u8>, oneshot::Sender<Option<Vec<u8>>>);
@@ -218,7 +228,7 @@ pub async fn row(name: &str, redis: &str) -> Row {
                 headers,
             )
         }
-        "peer_get" | "peer_mget" => return by_hand(redis, name == "peer_mget").await,
+        "peer_get" | "peer_mget" | "peer_raw" => return by_hand(redis, name).await,
         "peer_csrf" => {
             let app = Router::new().route("/", unused).layer(CsrfLayer::new());
             (app, "POST", vec![SAME_ORIGIN.to_owned(); CLIENTS])

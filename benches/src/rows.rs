@@ -139,6 +139,11 @@ pub const ROWS: &[Row] = &[
         Whose::Peers,
     ),
     row(
+        "peer_raw",
+        "by hand: all that are ready in one write to a bare socket, no driver, no layer",
+        Whose::Peers,
+    ),
+    row(
         "peer_exists",
         "by hand: HS256 + EXISTS, redis-rs",
         Whose::Peers,
