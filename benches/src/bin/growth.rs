@@ -2,11 +2,13 @@
 //! `growth <result.json> [--quick]`
 
 use std::{
+    convert::Infallible,
     env, fs,
+    pin::pin,
     time::{Duration, Instant},
 };
 
-use http::Request;
+use http::{Request, Response};
 use portcullis::{
     KeyRing, Store,
     blacklist::{Blacklist, BlacklistLayer},
@@ -19,6 +21,7 @@ use portcullis_benches::{
     in_process::{Where, answer, read_count, request, sign_in},
     ours::{AUDIENCE, ISSUER, rsa_key},
     redis_server::RedisServer,
+    stats::percentile,
 };
 use serde_json::{Value, json};
 use tower::{Layer, Service, ServiceBuilder, service_fn};
@@ -192,7 +195,8 @@ async fn revocations(count: usize) -> Value {
     }
     let in_redis = (used(&redis).await - before) as f64 / count as f64;
     let store = Where::Redis(redis.url()).store().await;
-    let strict = check_time(&store, 2_000).await;
+    let checks = checks_of(&store);
+    let strict = time(2_000, || checks.one()).await;
 
     let (before, started) = (alloc::live(), Instant::now());
     let near = store
@@ -200,11 +204,11 @@ async fn revocations(count: usize) -> Value {
         .max_staleness(Duration::from_millis(500))
         .max_entries(count + 10);
     let near = near.start().expect("a replica");
-    assert!(near.ready().await);
+    let meanwhile = meanwhile(async || checks.one().await, near.ready()).await;
     let load = started.elapsed();
     assert_eq!(near.status().entries, count);
     let in_replica = (alloc::live() - before) as f64 / count as f64;
-    let near = check_time(&store, 20_000).await;
+    let near = time(20_000, || checks.one()).await;
 
     let memory = roomy_memory();
     let blacklist = Blacklist::new(&memory);
@@ -214,16 +218,38 @@ async fn revocations(count: usize) -> Value {
         blacklist.revoke_session(&sid).await.expect("memory");
     }
     let in_memory = (alloc::live() - before) as f64 / count as f64;
-    let memory = check_time(&memory, 20_000).await;
+    let checks = checks_of(&memory);
+    let memory = time(20_000, || checks.one()).await;
     json!({
         "count": count, "redis_bytes": in_redis, "redis_check_us": strict,
         "replica_bytes": in_replica, "replica_load_ms": load.as_secs_f64() * 1e3, "replica_check_us": near,
+        "loading_p50_us": percentile(&meanwhile, 50), "loading_p99_us": percentile(&meanwhile, 99),
         "memory_bytes": in_memory, "memory_check_us": memory,
     })
 }
 
 /// A token seen before, and whether it is revoked.
-async fn check_time(store: &Store, calls: usize) -> f64 {
+struct Checks<S> {
+    service: S,
+    bearer: String,
+}
+
+impl<S> Checks<S>
+where
+    S: Service<Request<String>, Response = Response<String>, Error = Infallible> + Clone,
+{
+    async fn one(&self) {
+        let request = Request::get("/").header("authorization", &self.bearer);
+        let request = request.body(String::new()).expect("a request");
+        let response = self.service.clone().call(request).await.expect("an answer");
+        assert_eq!(response.status(), 200);
+    }
+}
+
+fn checks_of(
+    store: &Store,
+) -> Checks<impl Service<Request<String>, Response = Response<String>, Error = Infallible> + Clone>
+{
     let issuer = Issuer::new(rsa_key(), ISSUER).audience(AUDIENCE).build();
     let issuer = issuer.expect("settings");
     let jwt = JwtVerifyLayer::<NoClaims>::new(issuer.keys().verification_keys());
@@ -234,17 +260,22 @@ async fn check_time(store: &Store, calls: usize) -> f64 {
         .service(service_fn(answer));
     let minted = issuer.mint(&Grant::user("alice").sid("a-login"));
     let bearer = format!("Bearer {}", minted.expect("a token").token());
-    let request = || {
-        Request::get("/")
-            .header("authorization", &bearer)
-            .body(String::new())
-    };
-    time(calls, || {
-        let (mut service, request) = (service.clone(), request().expect("a request"));
-        async move {
-            let response = service.call(request).await.expect("an answer");
-            assert_eq!(response.status(), 200);
+    Checks { service, bearer }
+}
+
+/// Microseconds of each request until `done`, the shortest first.
+async fn meanwhile(check: impl AsyncFn(), done: impl Future<Output = bool>) -> Vec<u32> {
+    let (mut took, mut done) = (Vec::new(), pin!(done));
+    loop {
+        let started = Instant::now();
+        tokio::select! {
+            biased;
+            done = &mut done => {
+                assert!(done);
+                took.sort_unstable();
+                return took;
+            }
+            () = check() => took.push(started.elapsed().as_micros() as u32),
         }
-    })
-    .await
+    }
 }

@@ -276,6 +276,8 @@ fn grown(out: &mut String, growth: &Value) {
                 ("redis_check_us", "Redis: check"),
                 ("replica_bytes", "replica, bytes"),
                 ("replica_load_ms", "replica: load, ms"),
+                ("loading_p50_us", "check while it loads, p50"),
+                ("loading_p99_us", "p99"),
                 ("replica_check_us", "replica: check"),
                 ("memory_bytes", "memory, bytes"),
                 ("memory_check_us", "memory: check"),
