@@ -4,6 +4,7 @@ pub mod alloc;
 pub mod client;
 pub mod cpu;
 pub mod in_process;
+mod local;
 pub mod ours;
 pub mod peers;
 mod raw;

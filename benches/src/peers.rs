@@ -25,6 +25,7 @@ use tower_sessions::{Session, SessionManagerLayer};
 use tower_sessions_redis_store::{RedisStore, fred::prelude::*};
 
 use crate::{
+    local,
     ours::{AUDIENCE, ISSUER, rsa_key},
     raw::Raw,
     serve::{CLIENTS, FIELDS, OK, Row, SAME_ORIGIN, bearer, cookie, login},
@@ -229,6 +230,10 @@ pub async fn row(name: &str, redis: &str) -> Row {
             )
         }
         "peer_get" | "peer_mget" | "peer_raw" => return by_hand(redis, name).await,
+        "peer_local" => {
+            let tokens = Tokens::new(redis, true).await;
+            return local::row(&tokens.tokens(), 10_000);
+        }
         "peer_csrf" => {
             let app = Router::new().route("/", unused).layer(CsrfLayer::new());
             (app, "POST", vec![SAME_ORIGIN.to_owned(); CLIENTS])

@@ -139,6 +139,11 @@ pub const ROWS: &[Row] = &[
         Whose::Peers,
     ),
     row(
+        "peer_local",
+        "by hand: what the full stack has to compute without a trip, in one function",
+        Whose::Peers,
+    ),
+    row(
         "peer_raw",
         "by hand: all that are ready in one write to a bare socket, no driver, no layer",
         Whose::Peers,
