@@ -74,17 +74,19 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
         next: &'a Rotated,
     ) -> RegistryFuture<'a, bool>;
 
-    /// The moment at which somebody begins to authenticate: the larger of now and one more than the largest of all cutoffs,
-    /// whosever they are. It comes back as
-    /// [`NewSession::not_before_ms`]. Nothing is written.
+    /// What a cutoff reaches that is raised after somebody began to authenticate, and none that was raised before: one more
+    /// than the largest of all cutoffs, whosever they are. It comes back as [`NewSession::not_before_ms`].
+    ///
+    /// No clock is asked, and nothing is written: were it now, a clock that is set back between it and a cutoff would let the
+    /// login through.
     fn auth_start(&self) -> RegistryFuture<'_, u64>;
 
     /// Raises a cutoff and returns what it is then.
     ///
     /// Without a moment: to the largest of now, one more than the largest of all cutoffs, and the largest `auth_ms` of all
     /// sessions, so that it ends whatever began before it, and is not before any [`auth_start`](Self::auth_start) that was
-    /// answered before. With one: to that moment, unless the old one is later, and no further. So a
-    /// cutoff that is known elsewhere is noted, and ends nothing that it had not ended before.
+    /// answered before. With one: to that moment, unless the old one is later, and no further. So a cutoff that is known
+    /// elsewhere is noted, and ends nothing that it had not ended before; logins under way to which it applies are refused.
     fn put_cutoff<'a>(
         &'a self,
         scope: &'a CutoffScope,

@@ -165,7 +165,7 @@ impl MemoryRegistry {
         if old.is_none() {
             has_room(state.cutoffs.len(), self.most)?;
         }
-        let raised = || state.auth_start(now).max(state.latest);
+        let raised = || now.max(state.auth_start()).max(state.latest);
         let at = moment.map_or_else(raised, |moment| moment.max(old.unwrap_or(0)));
         state.cutoffs.insert(scope.clone(), at);
         Ok(at)
@@ -245,7 +245,7 @@ impl Registry for MemoryRegistry {
     }
 
     fn auth_start(&self) -> RegistryFuture<'_, u64> {
-        ready(Ok(self.state().auth_start(self.now())))
+        ready(Ok(self.state().auth_start()))
     }
 
     fn put_cutoff<'a>(

@@ -311,3 +311,33 @@ async fn errors_say_what_to_do_and_no_secret() {
     let lazy = PostgresRegistry::connect_lazy("postgres://me:hunter2@127.0.0.1:1/x").unwrap();
     assert!(!format!("{lazy:?}").contains("hunter2"));
 }
+
+/// Fails if: a login by an old password goes through because the database's clock was set back between its beginning and the
+/// cutoff of the change, and has caught up since.
+#[tokio::test]
+async fn a_clock_that_is_set_back_hides_no_cutoff_from_a_login() {
+    let (url, _) = database().await;
+    // In front of the server's own clock in the path.
+    let clock = "CREATE SCHEMA fake; CREATE TABLE fake.moment (at timestamptz); INSERT INTO fake.moment VALUES (now());
+        CREATE FUNCTION fake.statement_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT at FROM fake.moment'";
+    let mut admin = connect(&url).await.unwrap();
+    admin.execute(clock).await.unwrap();
+    let url = format!("{url}&options=-csearch_path%3Dfake,public,pg_catalog");
+    let registry = PostgresRegistry::connect(&url).await.unwrap();
+    created(&registry, &new("before", "alice")).await;
+    let mut login = new("s", "alice");
+    login.not_before_ms = Some(registry.auth_start().await.unwrap());
+    let ahead = created(&registry, &new("beside", "bob")).await.0;
+    let step = |hours: i32| format!("UPDATE fake.moment SET at = at + interval '{hours} hours'");
+    // Nothing but the login under way says that there ever was a later moment.
+    let mut forget = String::from("DELETE FROM portcullis_sessions; ");
+    forget += &step(-1);
+    admin.execute(forget.as_str()).await.unwrap();
+    let cutoff = registry.put_cutoff(&alice(), None).await.unwrap();
+    assert!(cutoff < ahead, "the clock was set back");
+    admin.execute(step(2).as_str()).await.unwrap();
+    let refused = registry.create(&login).await.unwrap();
+    assert_eq!(refused, portcullis::registry::Created::Cut);
+    login.not_before_ms = Some(registry.auth_start().await.unwrap());
+    created(&registry, &login).await;
+}
