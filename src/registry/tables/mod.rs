@@ -8,6 +8,8 @@ mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
+#[cfg(feature = "postgres")]
+mod unprepared;
 
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresRegistry;
@@ -164,7 +166,10 @@ impl<D: Driver> Sql<D> {
             let put = async {
                 let begin = D::begin(Lock::Cutoff(scope));
                 let mut transaction = lease.connection.begin_with(begin).await?;
-                let rows = D::fetch(&mut transaction, statement, &args).await?;
+                let rows = self
+                    .driver
+                    .fetch(&mut transaction, statement, &args)
+                    .await?;
                 transaction.commit().await?;
                 Ok(rows)
             }
