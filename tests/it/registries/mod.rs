@@ -9,6 +9,7 @@ mod model;
 mod outages;
 mod pooler;
 mod postgres;
+mod tls;
 
 use std::{path::PathBuf, sync::Arc};
 
