@@ -101,6 +101,14 @@ impl Bench {
     }
 }
 
+/// A registry in a new database of this server, whose deadline is short.
+pub async fn on(server: &PostgresServer) -> Arc<dyn Registry> {
+    let url = server.database().await;
+    let registry = PostgresRegistry::connect(&url).await.unwrap();
+    registry.migrate().await.unwrap();
+    Arc::new(registry.deadline(std::time::Duration::from_millis(250)))
+}
+
 /// Each function as a test on each registry.
 macro_rules! on_all {
     ($($test:ident)*) => {

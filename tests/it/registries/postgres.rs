@@ -137,6 +137,16 @@ const FILL: &str = "
 /// Fails if: a question reads a table from end to end, with 100 000 sessions and 20 000 cutoffs in it.
 #[tokio::test]
 async fn every_statement_finds_its_rows_by_an_index() {
+    all_by_an_index(|registry| registry).await;
+}
+
+/// The same where the values are in the text of the statements.
+#[tokio::test]
+async fn every_unprepared_statement_finds_its_rows_by_an_index() {
+    all_by_an_index(PostgresRegistry::unprepared).await;
+}
+
+async fn all_by_an_index(prepares: fn(PostgresRegistry) -> PostgresRegistry) {
     let server = PostgresServer::start_with(&[
         "session_preload_libraries=auto_explain",
         "auto_explain.log_min_duration=0",
@@ -144,7 +154,7 @@ async fn every_statement_finds_its_rows_by_an_index() {
     ])
     .await;
     let url = server.database().await;
-    let registry = PostgresRegistry::connect(&url).await.unwrap();
+    let registry = prepares(PostgresRegistry::connect(&url).await.unwrap());
     registry.migrate().await.unwrap();
     connect(&url).await.unwrap().execute(FILL).await.unwrap();
     let (tenant, user) = ("t7".to_owned(), "user7".to_owned());
