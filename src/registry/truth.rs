@@ -18,6 +18,9 @@ use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc};
 /// Why a session ended that made room for another.
 pub(super) const EVICTED: &str = "evicted";
 
+/// How long a session is told of again that was ended before, to who ends all others.
+pub(super) const TOLD_AGAIN_MS: u64 = 60_000;
+
 /// What an operation of a [`Registry`] returns.
 pub type RegistryFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, RegistryError>> + Send + 'a>>;
@@ -60,6 +63,9 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
 
     /// Ends sessions, with a word that says why; returns the `sid`s of those that were not ended before, in any order.
     /// What has expired counts as not ended.
+    ///
+    /// Of [`Which::Others`], those that were ended at most a minute before, by whatever, are returned as well: who tries again
+    /// because an answer was lost has to know whom the first try ended.
     fn revoke<'a>(&'a self, which: &'a Which, reason: &'a str) -> RegistryFuture<'a, Vec<String>>;
 
     /// Notes that the session was used now; nothing if it has ended, or is none. Its expiry stays.

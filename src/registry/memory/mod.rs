@@ -126,10 +126,7 @@ impl MemoryRegistry {
     fn revoked(&self, which: &Which, reason: &str) -> Result<Vec<String>, RegistryError> {
         texts::which(which)?;
         texts::name(reason)?;
-        let (now, mut state) = (self.now(), self.state());
-        let mut sids = state.meant(which);
-        sids.retain(|sid| state.end(sid, reason, now));
-        Ok(sids)
+        Ok(self.state().revoke(which, reason, self.now()))
     }
 
     fn touched(&self, sid: &str) -> Result<(), RegistryError> {

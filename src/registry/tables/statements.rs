@@ -1,5 +1,7 @@
 //! The statements, written once. What the databases write differently stands in braces.
 
+use super::super::truth::TOLD_AGAIN_MS;
+
 /// What the databases write differently.
 #[derive(Debug)]
 pub(super) struct Dialect {
@@ -75,7 +77,13 @@ impl Statements {
             ),
             revoke_sid: revoke("sid = $2"),
             revoke_one: revoke("tenant = $2 AND user_id = $3 AND sid = $4"),
-            revoke_others: revoke("tenant = $2 AND user_id = $3 AND sid <> $4"),
+            revoke_others: text(
+                "UPDATE portcullis_sessions SET ended = coalesce(ended, $1), ended_ms = coalesce(ended_ms, {now}) \
+                 WHERE sid <> $4 AND sid IN (SELECT s.sid FROM portcullis_sessions s \
+                 WHERE s.ended_ms IS NULL AND s.tenant = $2 AND s.user_id = $3 UNION ALL \
+                 SELECT s.sid FROM portcullis_sessions s \
+                 WHERE s.ended_ms >= {now} - {told again} AND s.tenant = $2 AND s.user_id = $3) RETURNING sid",
+            ),
             revoke_all: revoke("tenant = $2 AND user_id = $3"),
             // The clock is not asked: one that is set back before the cutoff would let the login through.
             auth_start: text("SELECT {after cutoffs}"),
@@ -141,6 +149,7 @@ impl Dialect {
             .replace("{after cutoffs}", AFTER_CUTOFFS)
             .replace("{cutoff}", &of("s.tenant", "s.user_id"))
             .replace("{cutoff of $2 $3}", &of("$2", "$3"))
+            .replace("{told again}", &TOLD_AGAIN_MS.to_string())
             .replace("{greatest}", self.greatest)
             .replace("{now}", self.now)
     }
