@@ -88,6 +88,7 @@ mod flight;
 mod gate;
 mod handle;
 mod inner;
+mod known;
 mod layer;
 mod login;
 mod memory;
