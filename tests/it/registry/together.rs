@@ -8,6 +8,8 @@ use portcullis::{
     registry::{ActiveSessionLayer, Registry, Revocation},
 };
 
+use tokio::task::JoinSet;
+
 use super::{Node, Seat};
 use crate::{
     blacklist::status,
@@ -204,4 +206,127 @@ async fn a_database_and_a_new_connection_to_redis_that_fail_together_are_unknown
         may_be(&next, &lost, &[401], &when("a new node")).await;
         may_be(&next, &out, &[401], &when("a new node")).await;
     }
+}
+
+/// How far somebody's leaving got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    No,
+    /// It may have been written.
+    Unsure,
+    /// As far as this node knows; another may go by what Redis says for a while.
+    Here,
+    Everywhere,
+}
+
+/// What the nodes answered.
+#[derive(Debug, Default)]
+struct Tally {
+    ok: usize,
+    unknown: usize,
+    gone: usize,
+}
+
+async fn visits(nodes: &[Arc<Node>; 2], seats: &[(Seat, Left)], tally: &mut Tally, when: &str) {
+    let mut tasks = JoinSet::new();
+    for (at, (seat, left)) in seats.iter().enumerate() {
+        for (number, node) in nodes.iter().enumerate() {
+            let (node, seat, left) = (Arc::clone(node), seat.clone(), *left);
+            let told = format!("{when}, user {at} ({left:?}) on node {number}");
+            let out = left == Left::Everywhere || (left == Left::Here && number == 0);
+            tasks.spawn(async move { (node.status(&seat).await, left, out, told) });
+        }
+    }
+    for (status, left, out, told) in tasks.join_all().await {
+        match status {
+            200 => {
+                assert!(!out, "let in: {told}");
+                tally.ok += 1;
+            }
+            401 => {
+                assert_ne!(left, Left::No, "signed out: {told}");
+                tally.gone += 1;
+            }
+            503 => tally.unknown += 1,
+            other => panic!("{other}: {told}"),
+        }
+    }
+}
+
+/// Fails if: in any order of both failing and coming back, of one node or of both, somebody who was signed out is let in, or
+/// somebody who was not is refused as signed out.
+#[tokio::test]
+async fn no_order_of_failures_lets_in_or_signs_out() {
+    let both = Both::start().await;
+    let other = Proxy::start(both.redis.port());
+    let nodes = [
+        Arc::new(node(&both.proxy, &both.registry).await),
+        Arc::new(node(&other, &both.registry).await),
+    ];
+    let proxies = [&both.proxy, &other];
+    let mut tally = Tally::default();
+    for seed in 1..=4_u64 {
+        let mut seats = Vec::new();
+        for user in 0..6 {
+            let seat = nodes[0].sign_in(&format!("user {user} of {seed}")).await;
+            seats.push((seat, Left::No));
+        }
+        let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut next = move |most: u64| {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            dice % most
+        };
+        let mut story = format!("seed {seed}:");
+        for _ in 0..10 {
+            let (step, which) = (next(8), next(2) as usize);
+            story += &format!(" {step}.{which}");
+            match step {
+                0 => both.database.stop(),
+                1 => both.database.cont(),
+                2 | 3 => {
+                    proxies[which].refuse(true);
+                    proxies[which].reset_all().await;
+                }
+                4 => proxies[which].refuse(false),
+                5 => drop(both.redis.cli(&["FLUSHALL"]).await),
+                _ => {
+                    // One of those who are to leave, and who have not everywhere.
+                    let at = next(3) as usize;
+                    let (seat, left) = &mut seats[at];
+                    match nodes[0].active.revoke(&seat.sid).await {
+                        Ok(Revocation::Everywhere) => *left = Left::Everywhere,
+                        Ok(_) if *left != Left::Everywhere => *left = Left::Here,
+                        Err(_) if *left == Left::No => *left = Left::Unsure,
+                        _ => {}
+                    }
+                }
+            }
+            visits(&nodes, &seats, &mut tally, &story).await;
+        }
+        both.database.cont();
+        for proxy in proxies {
+            proxy.refuse(false);
+        }
+        for node in &nodes {
+            told(node).await;
+        }
+        for (seat, left) in &mut seats[..3] {
+            let again = async || nodes[0].active.revoke(&seat.sid).await.ok();
+            let _ = wait::until("the revocation", again).await;
+            *left = Left::Here;
+        }
+        wait::until_true("the rest", || nodes[0].active.unfinished() == 0).await;
+        for (at, (seat, _)) in seats.iter().enumerate() {
+            for node in &nodes {
+                becomes(node, seat, if at < 3 { 401 } else { 200 }, &story).await;
+            }
+        }
+    }
+    println!("{tally:?}");
+    assert!(
+        tally.ok > 0 && tally.unknown > 0 && tally.gone > 0,
+        "{tally:?}"
+    );
 }
