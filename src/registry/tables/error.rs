@@ -54,6 +54,9 @@ pub(super) fn registry(error: sqlx::Error) -> RegistryError {
         sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
             unavailable(&format!("TLS to the database failed: {error}"))
         }
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+            unavailable("there is no such socket, or no such file as the address names for TLS")
+        }
         sqlx::Error::Io(error) => RegistryError::unavailable(io::Error::from(error.kind())),
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default().into_owned();

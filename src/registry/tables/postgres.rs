@@ -60,8 +60,9 @@ impl PostgresRegistry {
     ///
     /// TLS needs the feature `tls` (or one of sqlx's own) and `?sslmode=verify-full`. That trusts the authorities of the web, not
     /// those of the system; one's own is named with `&sslrootcert=/path/ca.pem`, a client's certificate with `&sslcert=` and
-    /// `&sslkey=`. The other modes of sqlx promise less: `require` encrypts and trusts whoever answers, also with a
-    /// `sslrootcert`; `prefer`, the default, goes without where the server has no TLS, and always where the feature is off.
+    /// `&sslkey=`. A self-signed certificate can be its own `sslrootcert` unless it says that it is an authority (`CA:TRUE`).
+    /// The other modes promise less: `require` encrypts and trusts whoever answers, also with a `sslrootcert`; `prefer`, the
+    /// default, goes without TLS where the server has none, and always where the feature is off.
     ///
     /// # Errors
     ///

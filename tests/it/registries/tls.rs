@@ -49,6 +49,9 @@ async fn a_verified_server_is_one_that_the_named_authority_vouches_for() {
     );
     let no_file = connect(&server, "localhost", "sslmode=verify-full&sslcert=/nowhere").await;
     assert_eq!(no_file.unwrap_err().kind(), RegistryErrorKind::Failed);
+    let no_file = "sslmode=verify-full&sslrootcert=/nowhere";
+    let no_file = connect(&server, "localhost", no_file).await.unwrap_err();
+    assert!(said(&no_file).contains("no such file"), "{no_file:?}");
 }
 
 /// Fails if: a server without TLS is spoken to in the clear although TLS was asked for, or the error does not say why.
