@@ -30,7 +30,8 @@ use super::{
 /// 2. A question takes at most [`deadline`](Self::deadline), waiting for a connection included; what takes longer is
 ///    [`Unavailable`](super::super::RegistryErrorKind::Unavailable), and its connection is closed.
 /// 3. Behind a pooler that lends a connection for one transaction it works with [`unprepared`](Self::unprepared), and not
-///    without. Behind one that lends it for a session it works as it is.
+///    without; behind one that lends it for a session as it is. Tested with PgBouncer 1.18. Newer ones can keep track of
+///    prepared statements (`max_prepared_statements`); whether that is enough is not tested.
 ///
 /// ```no_run
 /// # async fn start() -> Result<(), portcullis::registry::RegistryError> {
