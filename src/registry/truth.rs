@@ -3,7 +3,8 @@
 //! 1. The database decides. What stands in Redis and on nodes is a copy that may be lost or late, and is never believed
 //!    against the database.
 //! 2. Every operation is one statement ([`create`](Registry::create) and [`put_cutoff`](Registry::put_cutoff) one
-//!    transaction each), by the database's own clock: nodes' clocks differ.
+//!    transaction each; a second one may read what [`revoke`](Registry::revoke) is to tell again), by the database's own
+//!    clock: nodes' clocks differ.
 //! 3. An ended session never becomes active again: no operation clears [`ended`](Registered::ended), and
 //!    [`rotate`](Registry::rotate) changes only a session that is active.
 

@@ -21,6 +21,7 @@ pub(super) struct Statements {
     pub(super) revoke_sid: String,
     pub(super) revoke_one: String,
     pub(super) revoke_others: String,
+    pub(super) ended_lately: String,
     pub(super) revoke_all: String,
     pub(super) auth_start: String,
     pub(super) raise_cutoff: String,
@@ -77,12 +78,10 @@ impl Statements {
             ),
             revoke_sid: revoke("sid = $2"),
             revoke_one: revoke("tenant = $2 AND user_id = $3 AND sid = $4"),
-            revoke_others: text(
-                "UPDATE portcullis_sessions SET ended = coalesce(ended, $1), ended_ms = coalesce(ended_ms, {now}) \
-                 WHERE sid <> $4 AND sid IN (SELECT s.sid FROM portcullis_sessions s \
-                 WHERE s.ended_ms IS NULL AND s.tenant = $2 AND s.user_id = $3 UNION ALL \
-                 SELECT s.sid FROM portcullis_sessions s \
-                 WHERE s.ended_ms >= {now} - {told again} AND s.tenant = $2 AND s.user_id = $3) RETURNING sid",
+            revoke_others: revoke("tenant = $2 AND user_id = $3 AND sid <> $4"),
+            ended_lately: text(
+                "SELECT sid FROM portcullis_sessions \
+                 WHERE tenant = $1 AND user_id = $2 AND sid <> $3 AND ended_ms >= {now} - {told again}",
             ),
             revoke_all: revoke("tenant = $2 AND user_id = $3"),
             // The clock is not asked: one that is set back before the cutoff would let the login through.
