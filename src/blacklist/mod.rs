@@ -73,4 +73,6 @@ pub use layer::{BlacklistLayer, BlacklistLayerBuilder, Outage};
 
 pub(crate) use layer::Policy;
 #[cfg(feature = "registry")]
+#[cfg(feature = "registry")]
+pub(crate) use ops::authenticated;
 pub(crate) use ops::{Heard, Verdict, look_one, question};

@@ -228,7 +228,7 @@ impl Heard {
 /// When the subject authenticated, at the earliest. Our own tokens say so by the store's clock. Others say only when they
 /// were issued, in seconds and by a clock that may run ahead by the layer's leeway: without taking that off, a token of
 /// before a cutoff would outlive it. A token that says nothing was authenticated before everything.
-pub(super) fn authenticated(token: &VerifiedToken) -> u64 {
+pub(crate) fn authenticated(token: &VerifiedToken) -> u64 {
     let issued = || Some(token.iat_ms()?.saturating_sub(token.leeway_ms()));
     token.auth_ms().or_else(issued).unwrap_or(0)
 }

@@ -121,7 +121,9 @@ impl Config {
         let now = self.active.inner().store.clock().now_millis();
         let name = name(token.sid().or_else(|| token.jti()).unwrap_or(""));
         match verdict {
-            Verdict::Unlisted(error) if self.list_required => self.unknown(&name, now, error),
+            Verdict::Unlisted(error) if self.list_required => {
+                self.unknown(token, &name, now, error)
+            }
             Verdict::Active | Verdict::Unlisted(_) => {
                 if remembers {
                     self.good.note(name, now);
@@ -135,13 +137,22 @@ impl Config {
                 }
                 Err(refused())
             }
-            Verdict::Unknown(error) => self.unknown(&name, now, error),
+            Verdict::Unknown(error) => self.unknown(token, &name, now, error),
         }
     }
 
-    fn unknown(&self, name: &[u8; 16], now: u64, error: ActiveError) -> Result<(), Rejection> {
+    fn unknown(
+        &self,
+        token: &VerifiedToken,
+        name: &[u8; 16],
+        now: u64,
+        error: ActiveError,
+    ) -> Result<(), Rejection> {
+        let known = &self.active.inner().known;
         let passes = match self.policy {
             Policy::Closed => false,
+            // Whatever the policy is: what this node has ended is not let in by it.
+            _ if known.has_ended(own_sid(token), token) => false,
             Policy::Stale(life) => self.good.is_fresh(name, now, life),
             // 0 is one that is known to have ended.
             Policy::Open => self.good.get(name) != Some(0),

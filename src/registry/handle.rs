@@ -145,8 +145,8 @@ impl ActiveSessions {
         let _ = inner.store.run(forget).await;
     }
 
-    /// The moment at which an authentication begins, for [`NewLogin::not_before`]: by the database's clock, and by the store's
-    /// if it is there. Taken before anything is read that the check of the credentials depends on.
+    /// The moment at which an authentication begins, for [`NewLogin::not_before`]: by the cutoffs of the database, and by those
+    /// of the store if it is there. Taken before anything is read that the check of the credentials depends on.
     ///
     /// # Errors
     ///

@@ -13,6 +13,7 @@ use super::{
     database::{Database, Patience},
     error::ActiveError,
     flight::{Answer, Awaited, Begin, Flights},
+    known::Known,
     ops::{self, Filling},
     outbox::Outbox,
     standing::Standing,
@@ -50,6 +51,7 @@ pub(super) struct Inner {
     pub(super) flights: Flights,
     pub(super) sync: Sync,
     pub(super) outbox: Outbox,
+    pub(super) known: Known,
     pub(super) blacklist: Blacklist,
     pub(super) devices: Devices,
     /// Active sessions that this node need not ask about while its replica is fresh.
@@ -92,6 +94,7 @@ impl Inner {
             flights: Flights::default(),
             sync: Sync::default(),
             outbox: Outbox::new(settings.max_unfinished),
+            known: Known::new(),
             blacklist: Blacklist::new(&store),
             devices: Devices::new(&store),
             local: Recent::new(),

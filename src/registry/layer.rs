@@ -106,7 +106,7 @@ pub struct ActiveSessionLayerBuilder {
 
 impl ActiveSessionLayerBuilder {
     /// What happens while neither the store nor the database can say. Default [`Outage::Closed`]. With
-    /// [`Outage::Stale`] a session passes that this layer knew to be active so long ago.
+    /// [`Outage::Stale`] a session passes that this layer knew to be active so long ago, and that this node has not ended since.
     pub fn outage(mut self, outage: Outage) -> Self {
         self.outage = outage;
         self

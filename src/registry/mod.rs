@@ -38,7 +38,9 @@
 //! acknowledged, the new one is told before it is believed; a node that still talks to the old server goes by it, for
 //! [`cache_time`](ActiveSessionsBuilder::cache_time) at most. A connection that the application made
 //! ([`from_redis`](crate::store::StoreBuilder::from_redis)) does not show that it was made anew: a flush is noticed, a
-//! failover only by the next [`sync_every`](ActiveSessionsBuilder::sync_every).
+//! failover only by the next [`sync_every`](ActiveSessionsBuilder::sync_every). Where the database's clock is set forward by more
+//! than a minute, as by a failover to a server whose clock is ahead, what ended before and was not told to the store yet may
+//! not be found among what ended since: it goes unnoticed for `cache_time`, too.
 //!
 //! # Example
 //!
@@ -88,6 +90,7 @@ mod flight;
 mod gate;
 mod handle;
 mod inner;
+mod known;
 mod layer;
 mod login;
 mod memory;

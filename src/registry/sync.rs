@@ -132,9 +132,13 @@ impl Inner {
 
     async fn round(&self) -> Result<(), ActiveError> {
         let voided = self.sync.voided.load(SeqCst);
-        let reply = self.store.run(ops::clock(&self.store)).await?;
-        // Counted from the first answer on: before it there may have been no connection.
+        if self.store.connection().is_none() {
+            // Makes one.
+            self.store.run(ops::clock(&self.store)).await?;
+        }
+        // Named before the mark is read: all from here to the end is of one connection, or does not count.
         let connection = self.store.connection();
+        let reply = self.store.run(ops::clock(&self.store)).await?;
         let (now, mark) = ops::what_time(reply)?;
         let [cutoff_age, ended_age] = self.ages(now, mark);
         let registry = self.database.registry();
@@ -190,6 +194,8 @@ impl Inner {
 
     /// Tells the store of all of them in one trip; `is_now` if they happened just now. Doing it twice is harmless.
     pub(super) async fn carry_out(&self, duties: &[Duty], is_now: bool) -> Result<(), ActiveError> {
+        // First: it is so whether or not the store can be told.
+        self.known.note(duties);
         let mut calls = Vec::new();
         let mut pledges = Vec::new();
         for duty in duties {

@@ -3,7 +3,8 @@
 //! 1. The database decides. What stands in Redis and on nodes is a copy that may be lost or late, and is never believed
 //!    against the database.
 //! 2. Every operation is one statement ([`create`](Registry::create) and [`put_cutoff`](Registry::put_cutoff) one
-//!    transaction each), by the database's own clock: nodes' clocks differ.
+//!    transaction each; a second one may read what [`revoke`](Registry::revoke) is to tell again), by the database's own
+//!    clock: nodes' clocks differ.
 //! 3. An ended session never becomes active again: no operation clears [`ended`](Registered::ended), and
 //!    [`rotate`](Registry::rotate) changes only a session that is active.
 
@@ -17,6 +18,9 @@ use std::{error::Error as StdError, fmt, pin::Pin, sync::Arc};
 
 /// Why a session ended that made room for another.
 pub(super) const EVICTED: &str = "evicted";
+
+/// How long a session is told of again that was ended before, to who ends all others.
+pub(super) const TOLD_AGAIN_MS: u64 = 60_000;
 
 /// What an operation of a [`Registry`] returns.
 pub type RegistryFuture<'a, T> =
@@ -60,6 +64,9 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
 
     /// Ends sessions, with a word that says why; returns the `sid`s of those that were not ended before, in any order.
     /// What has expired counts as not ended.
+    ///
+    /// Of [`Which::Others`], those that were ended at most a minute before, by whatever, are returned as well: who tries again
+    /// because an answer was lost has to know whom the first try ended.
     fn revoke<'a>(&'a self, which: &'a Which, reason: &'a str) -> RegistryFuture<'a, Vec<String>>;
 
     /// Notes that the session was used now; nothing if it has ended, or is none. Its expiry stays.
@@ -74,17 +81,19 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
         next: &'a Rotated,
     ) -> RegistryFuture<'a, bool>;
 
-    /// The moment at which somebody begins to authenticate: the larger of now and one more than the largest of all cutoffs,
-    /// whosever they are. It comes back as
-    /// [`NewSession::not_before_ms`]. Nothing is written.
+    /// What a cutoff reaches that is raised after somebody began to authenticate, and none that was raised before: one more
+    /// than the largest of all cutoffs, whosever they are. It comes back as [`NewSession::not_before_ms`].
+    ///
+    /// No clock is asked, and nothing is written: were it now, a clock that is set back between it and a cutoff would let the
+    /// login through.
     fn auth_start(&self) -> RegistryFuture<'_, u64>;
 
     /// Raises a cutoff and returns what it is then.
     ///
     /// Without a moment: to the largest of now, one more than the largest of all cutoffs, and the largest `auth_ms` of all
     /// sessions, so that it ends whatever began before it, and is not before any [`auth_start`](Self::auth_start) that was
-    /// answered before. With one: to that moment, unless the old one is later, and no further. So a
-    /// cutoff that is known elsewhere is noted, and ends nothing that it had not ended before.
+    /// answered before. With one: to that moment, unless the old one is later, and no further. So a cutoff that is known
+    /// elsewhere is noted, and ends nothing that it had not ended before; logins under way to which it applies are refused.
     fn put_cutoff<'a>(
         &'a self,
         scope: &'a CutoffScope,

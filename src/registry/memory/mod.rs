@@ -126,10 +126,7 @@ impl MemoryRegistry {
     fn revoked(&self, which: &Which, reason: &str) -> Result<Vec<String>, RegistryError> {
         texts::which(which)?;
         texts::name(reason)?;
-        let (now, mut state) = (self.now(), self.state());
-        let mut sids = state.meant(which);
-        sids.retain(|sid| state.end(sid, reason, now));
-        Ok(sids)
+        Ok(self.state().revoke(which, reason, self.now()))
     }
 
     fn touched(&self, sid: &str) -> Result<(), RegistryError> {
@@ -165,7 +162,7 @@ impl MemoryRegistry {
         if old.is_none() {
             has_room(state.cutoffs.len(), self.most)?;
         }
-        let raised = || state.auth_start(now).max(state.latest);
+        let raised = || now.max(state.auth_start()).max(state.latest);
         let at = moment.map_or_else(raised, |moment| moment.max(old.unwrap_or(0)));
         state.cutoffs.insert(scope.clone(), at);
         Ok(at)
@@ -245,7 +242,7 @@ impl Registry for MemoryRegistry {
     }
 
     fn auth_start(&self) -> RegistryFuture<'_, u64> {
-        ready(Ok(self.state().auth_start(self.now())))
+        ready(Ok(self.state().auth_start()))
     }
 
     fn put_cutoff<'a>(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::{
     Created, CutoffScope, Found, NewSession, Registered, RegistryError, Which, texts,
-    truth::EVICTED,
+    truth::{EVICTED, TOLD_AGAIN_MS},
 };
 
 #[derive(Default)]
@@ -34,10 +34,9 @@ impl State {
         })
     }
 
-    /// After every cutoff.
-    pub(super) fn auth_start(&self, now: u64) -> u64 {
-        let largest = self.cutoffs.values().max();
-        now.max(largest.map_or(1, |at| at + 1))
+    /// After every cutoff, whatever the clock says.
+    pub(super) fn auth_start(&self) -> u64 {
+        self.cutoffs.values().max().map_or(1, |at| at + 1)
     }
 
     pub(super) fn cutoff(&self, tenant: &str, user: &str) -> Option<u64> {
@@ -123,7 +122,20 @@ impl State {
         true
     }
 
-    pub(super) fn meant(&self, which: &Which) -> Vec<String> {
+    /// Ends them; returns those that were not ended before, and whom else the trait says.
+    pub(super) fn revoke(&mut self, which: &Which, reason: &str, now: u64) -> Vec<String> {
+        let lately = now.saturating_sub(TOLD_AGAIN_MS);
+        let again = matches!(which, Which::Others { .. });
+        let was_lately = |row: &Row| row.session.ended.is_some() && row.ended_ms >= lately;
+        let mut sids = self.meant(which);
+        sids.retain(|sid| {
+            let told = again && self.sessions.get(sid).is_some_and(was_lately);
+            self.end(sid, reason, now) || told
+        });
+        sids
+    }
+
+    fn meant(&self, which: &Which) -> Vec<String> {
         let of = |tenant, user| self.rows(tenant, user).map(|row| row.session.sid.clone());
         match which {
             Which::Sid(sid) => vec![sid.clone()],

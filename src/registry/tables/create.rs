@@ -29,7 +29,7 @@ pub(super) async fn create<D: Driver>(
     let created = async {
         let begin = D::begin(Lock::User(&new.tenant, &new.user));
         let mut transaction = lease.connection.begin_with(begin).await?;
-        let created = write::<D>(&mut transaction, statements, new).await?;
+        let created = write(driver, &mut transaction, statements, new).await?;
         transaction.commit().await?;
         Ok(created)
     }
@@ -38,6 +38,7 @@ pub(super) async fn create<D: Driver>(
 }
 
 async fn write<D: Driver>(
+    driver: &D,
     connection: &mut Conn<D>,
     statements: &Statements,
     new: &NewSession,
@@ -46,12 +47,12 @@ async fn write<D: Driver>(
         now,
         cutoff,
         existing,
-    } = look::<D>(connection, statements, new).await?;
+    } = look(driver, connection, statements, new).await?;
     if let Some((tenant, user, token, auth_ms, created_ms)) = existing {
         if (tenant, user, token) != (new.tenant.clone(), new.user.clone(), new.token.clone()) {
             return Ok(None);
         }
-        let evicted = evicted::<D>(connection, statements, new, created_ms).await?;
+        let evicted = evicted(driver, connection, statements, new, created_ms).await?;
         return Ok(Some(Created::Active {
             auth_ms,
             created_ms,
@@ -64,13 +65,13 @@ async fn write<D: Driver>(
     {
         return Ok(Some(Created::Cut));
     }
-    let Some(evicted) = make_room::<D>(connection, statements, new, now).await? else {
+    let Some(evicted) = make_room(driver, connection, statements, new, now).await? else {
         return Ok(Some(Created::Full));
     };
     let auth_ms = now
         .max(cutoff.map_or(0, |at| at + 1))
         .max(new.auth_at_least_ms);
-    insert::<D>(connection, statements, new, (auth_ms, now)).await?;
+    insert(driver, connection, statements, new, (auth_ms, now)).await?;
     Ok(Some(Created::Active {
         auth_ms,
         created_ms: now,
@@ -79,12 +80,13 @@ async fn write<D: Driver>(
 }
 
 async fn look<D: Driver>(
+    driver: &D,
     connection: &mut Conn<D>,
     statements: &Statements,
     new: &NewSession,
 ) -> Result<Look, sqlx::Error> {
     let args = [&new.sid, &new.tenant, &new.user].map(|text| Arg::Text(text));
-    let rows = D::fetch(connection, &statements.look, &args).await?;
+    let rows = driver.fetch(connection, &statements.look, &args).await?;
     let mut row = rows.into_iter().next().ok_or(sqlx::Error::RowNotFound)?;
     let (now, cutoff) = (row.int()?, row.maybe_int()?);
     let existing = match row.maybe_text()? {
@@ -100,6 +102,7 @@ async fn look<D: Driver>(
 
 /// The `sid`s that ended for the new session; `None` when it has no room.
 async fn make_room<D: Driver>(
+    driver: &D,
     connection: &mut Conn<D>,
     statements: &Statements,
     new: &NewSession,
@@ -109,19 +112,20 @@ async fn make_room<D: Driver>(
         return Ok(Some(Vec::new()));
     };
     let user = [Arg::Text(&new.tenant), Arg::Text(&new.user)];
-    let active = sids(D::fetch(connection, &statements.active, &user).await?)?;
+    let active = sids(driver.fetch(connection, &statements.active, &user).await?)?;
     let Some(evicted) = limit.over(active) else {
         return Ok(None);
     };
     for sid in &evicted {
         let args = [Arg::Text(EVICTED), int(now), Arg::Text(sid)];
-        D::fetch(connection, &statements.evict, &args).await?;
+        driver.fetch(connection, &statements.evict, &args).await?;
     }
     Ok(Some(evicted))
 }
 
 /// Those that ended for a session that is there already: in the millisecond in which it began.
 async fn evicted<D: Driver>(
+    driver: &D,
     connection: &mut Conn<D>,
     statements: &Statements,
     new: &NewSession,
@@ -133,10 +137,11 @@ async fn evicted<D: Driver>(
         Arg::Text(&new.tenant),
         Arg::Text(&new.user),
     ];
-    sids(D::fetch(connection, &statements.evicted, &args).await?)
+    sids(driver.fetch(connection, &statements.evicted, &args).await?)
 }
 
 async fn insert<D: Driver>(
+    driver: &D,
     connection: &mut Conn<D>,
     statements: &Statements,
     new: &NewSession,
@@ -152,7 +157,7 @@ async fn insert<D: Driver>(
         Arg::Text(&new.token),
         Arg::Text(&new.data),
     ];
-    D::fetch(connection, &statements.insert, &args).await?;
+    driver.fetch(connection, &statements.insert, &args).await?;
     Ok(())
 }
 

@@ -60,6 +60,7 @@ pub(super) trait Driver: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send + 'a;
 
     fn fetch<'a>(
+        &'a self,
         connection: &'a mut <Self::Database as Database>::Connection,
         statement: &'a str,
         args: &'a [Arg<'a>],
@@ -115,7 +116,7 @@ pub(super) async fn single<D: Driver>(
     args: &[Arg<'_>],
 ) -> Result<Vec<Row>, sqlx::Error> {
     let mut lease = Lease::of(driver.pool()).await?;
-    let rows = D::fetch(&mut lease.connection, statement, args).await;
+    let rows = driver.fetch(&mut lease.connection, statement, args).await;
     lease.after(rows)
 }
 

@@ -7,6 +7,13 @@ use super::super::RegistryError;
 /// Codes of SQLite that say "not now": busy, locked, input or output failed, full, cannot be opened.
 const SQLITE_NOT_NOW: [u32; 5] = [5, 6, 10, 13, 14];
 
+/// What is likely the reason then.
+const WITHOUT_TLS: &str = if cfg!(feature = "tls") {
+    ""
+} else {
+    "; the feature `tls` of this crate is off"
+};
+
 /// A database's error, without its text where that could repeat a value.
 #[derive(Debug)]
 enum DatabaseError {
@@ -43,12 +50,25 @@ pub(super) fn address() -> RegistryError {
 
 pub(super) fn registry(error: sqlx::Error) -> RegistryError {
     match error {
+        // What TLS says of certificates and alerts, which names hosts and no values.
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            unavailable(&format!("TLS to the database failed: {error}"))
+        }
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+            unavailable("there is no such socket, or no such file as the address names for TLS")
+        }
         sqlx::Error::Io(error) => RegistryError::unavailable(io::Error::from(error.kind())),
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default().into_owned();
             from_code(code, error.message())
         }
-        sqlx::Error::Tls(_) => unavailable("TLS to the database failed"),
+        // Files that cannot be read, a server or a build without TLS: no later try is better.
+        sqlx::Error::Tls(error) => {
+            unexpected(&format!("TLS to the database failed: {error}{WITHOUT_TLS}"))
+        }
+        sqlx::Error::Configuration(_) => {
+            unexpected("the address of the database cannot be used as it is")
+        }
         sqlx::Error::PoolTimedOut => unavailable("no connection to the database came free"),
         sqlx::Error::PoolClosed => unavailable("the pool is closed"),
         sqlx::Error::WorkerCrashed => unavailable("the database's thread has ended"),
@@ -87,9 +107,10 @@ fn state_not_now(state: &str) -> bool {
     classes.iter().any(|class| state.starts_with(class)) || matches!(state, "55P03" | "25006")
 }
 
-/// Missing tables, rights, databases and logins: texts about the statement, which is ours, and not about values.
+/// Missing tables, rights, databases and logins, and what a pooler does not take: texts about the statement, which is ours,
+/// and not about values.
 fn state_is_harmless(state: &str) -> bool {
-    ["28", "3D", "42", "53", "57"]
+    ["08", "26", "28", "3D", "42", "53", "57"]
         .iter()
         .any(|class| state.starts_with(class))
 }

@@ -8,6 +8,8 @@ mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
+#[cfg(feature = "postgres")]
+mod unprepared;
 
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresRegistry;
@@ -105,7 +107,25 @@ impl<D: Driver> Sql<D> {
             Which::All { tenant, user } => (&all.revoke_all, &[reason, tenant, user]),
         };
         let args: Vec<_> = texts.iter().map(|text| Arg::Text(text)).collect();
-        each(self.write(statement, &args).await?, |mut row| row.text())
+        let mut sids = each(self.write(statement, &args).await?, |mut row| row.text())?;
+        if let Which::Others { tenant, user, keep } = which {
+            sids.extend(self.ended_lately(tenant, user, keep).await?);
+            sids.sort();
+            sids.dedup();
+        }
+        Ok(sids)
+    }
+
+    /// By itself and afterwards: it locks nothing, so that those who end the same sessions lock them in one order.
+    async fn ended_lately(
+        &self,
+        tenant: &str,
+        user: &str,
+        keep: &str,
+    ) -> Result<Vec<String>, RegistryError> {
+        let args = [tenant, user, keep].map(Arg::Text);
+        let rows = self.read(&self.statements.ended_lately, &args).await?;
+        each(rows, |mut row| row.text())
     }
 
     async fn touch(&self, sid: &str) -> Result<(), RegistryError> {
@@ -164,7 +184,10 @@ impl<D: Driver> Sql<D> {
             let put = async {
                 let begin = D::begin(Lock::Cutoff(scope));
                 let mut transaction = lease.connection.begin_with(begin).await?;
-                let rows = D::fetch(&mut transaction, statement, &args).await?;
+                let rows = self
+                    .driver
+                    .fetch(&mut transaction, statement, &args)
+                    .await?;
                 transaction.commit().await?;
                 Ok(rows)
             }

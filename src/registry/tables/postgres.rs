@@ -18,6 +18,7 @@ use super::{
     driver::{Arg, Driver, Lock, Row},
     error, registry_by_sql,
     statements::Dialect,
+    unprepared::with_values,
 };
 
 /// The registry in PostgreSQL 12 or newer, in two tables of its own.
@@ -28,8 +29,9 @@ use super::{
 ///    if it is synchronous. Point it at the primary.
 /// 2. A question takes at most [`deadline`](Self::deadline), waiting for a connection included; what takes longer is
 ///    [`Unavailable`](super::super::RegistryErrorKind::Unavailable), and its connection is closed.
-/// 3. Behind a pooler that hands out a connection per transaction it works, with prepared statements switched off by the
-///    pool's options (`statement_cache_capacity(0)`) where the pooler does not know them.
+/// 3. Behind a pooler that lends a connection for one transaction it works with [`unprepared`](Self::unprepared), and not
+///    without; behind one that lends it for a session as it is. Tested with PgBouncer 1.18. Newer ones can keep track of
+///    prepared statements (`max_prepared_statements`); whether that is enough is not tested.
 ///
 /// ```no_run
 /// # async fn start() -> Result<(), portcullis::registry::RegistryError> {
@@ -43,7 +45,10 @@ pub struct PostgresRegistry {
     sql: Sql<Pg>,
 }
 
-struct Pg(PgPool);
+struct Pg {
+    pool: PgPool,
+    prepares: bool,
+}
 
 impl PostgresRegistry {
     /// What [`migrate`](Self::migrate) runs, for the application's own migrations.
@@ -52,11 +57,18 @@ impl PostgresRegistry {
     /// Connects by an address such as `postgres://user:password@host/database`, with at most ten connections.
     ///
     /// The server ends a statement after two seconds, and a transaction whose client is silent, so that no process that
-    /// stands still keeps others waiting. TLS needs the feature `tls`, and `?sslmode=verify-full` to be more than a wish.
+    /// stands still keeps others waiting.
+    ///
+    /// TLS needs the feature `tls` (or one of sqlx's own) and `?sslmode=verify-full`. That trusts the authorities of the web, not
+    /// those of the system; one's own is named with `&sslrootcert=/path/ca.pem`, a client's certificate with `&sslcert=` and
+    /// `&sslkey=`. A self-signed certificate can be its own `sslrootcert` unless it says that it is an authority (`CA:TRUE`).
+    /// The other modes promise less: `require` encrypts and trusts whoever answers, also with a `sslrootcert`; `prefer`, the
+    /// default, goes without TLS where the server has none, and always where the feature is off.
     ///
     /// # Errors
     ///
-    /// [`Failed`](super::super::RegistryErrorKind::Failed) when the address is none or the login is refused,
+    /// [`Failed`](super::super::RegistryErrorKind::Failed) when the address is none, the login is refused, or TLS is asked for and
+    /// cannot be had, by this build or by the server;
     /// [`Unavailable`](super::super::RegistryErrorKind::Unavailable) when nobody answers within two seconds.
     pub async fn connect(url: &str) -> Result<Self, RegistryError> {
         let registry = Self::connect_lazy(url)?;
@@ -71,6 +83,8 @@ impl PostgresRegistry {
     /// When the address is none.
     pub fn connect_lazy(url: &str) -> Result<Self, RegistryError> {
         let options = PgConnectOptions::from_str(url).map_err(|_| error::address())?;
+        // Poolers refuse it, and no statement has a number with a fraction in its answer.
+        let options = options.extra_float_digits(None);
         let limits = format!(
             "SET statement_timeout = {0}; SET lock_timeout = {0}; SET idle_in_transaction_session_timeout = {0}",
             DEADLINE.as_millis()
@@ -90,8 +104,38 @@ impl PostgresRegistry {
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self {
-            sql: Sql::new(Pg(pool)),
+            sql: Sql::new(Pg {
+                pool,
+                prepares: true,
+            }),
         }
+    }
+
+    /// Prepares no statements: for a pooler that lends a connection for one transaction, such as PgBouncer with
+    /// `pool_mode = transaction`. There the next statement may be on another connection, which knows nothing of what was
+    /// prepared, or knows something else by that name; `statement_cache_capacity(0)` of the pool's options does not help.
+    ///
+    /// With a pool of the application's, made with `extra_float_digits(None)`, which PgBouncer refuses otherwise. What
+    /// [`connect`](Self::connect) sets on its connections would there be set for everybody: set the timeouts for the role.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use portcullis::registry::PostgresRegistry;
+    /// use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+    ///
+    /// // ALTER ROLE app SET statement_timeout = '2s';
+    /// // ALTER ROLE app SET lock_timeout = '2s';
+    /// // ALTER ROLE app SET idle_in_transaction_session_timeout = '2s';
+    /// let pooler: PgConnectOptions = "postgres://app:password@pgbouncer.example:6432/app".parse()?;
+    /// let pool = PgPoolOptions::new().connect_lazy_with(pooler.extra_float_digits(None));
+    /// let registry = PostgresRegistry::new(pool).unprepared();
+    /// # drop(registry);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub const fn unprepared(mut self) -> Self {
+        self.sql.driver.prepares = false;
+        self
     }
 
     /// How long a question may take instead of two seconds, waiting for a connection included. More than two seconds
@@ -136,7 +180,7 @@ impl Driver for Pg {
     };
 
     fn pool(&self) -> &PgPool {
-        &self.0
+        &self.pool
     }
 
     async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
@@ -169,10 +213,16 @@ impl Driver for Pg {
     }
 
     async fn fetch<'a>(
+        &'a self,
         connection: &'a mut PgConnection,
         statement: &'a str,
         args: &'a [Arg<'a>],
     ) -> Result<Vec<Row>, sqlx::Error> {
+        if !self.prepares {
+            let text = with_values(statement, args);
+            let rows = connection.fetch_all(text.as_str()).await?;
+            return rows.iter().map(Row::read).collect();
+        }
         let mut query = sqlx::query(statement);
         for arg in args {
             query = match *arg {

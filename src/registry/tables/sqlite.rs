@@ -150,6 +150,7 @@ impl Driver for File {
     }
 
     async fn fetch<'a>(
+        &'a self,
         connection: &'a mut SqliteConnection,
         statement: &'a str,
         args: &'a [Arg<'a>],

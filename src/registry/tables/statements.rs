@@ -1,5 +1,7 @@
 //! The statements, written once. What the databases write differently stands in braces.
 
+use super::super::truth::TOLD_AGAIN_MS;
+
 /// What the databases write differently.
 #[derive(Debug)]
 pub(super) struct Dialect {
@@ -19,6 +21,7 @@ pub(super) struct Statements {
     pub(super) revoke_sid: String,
     pub(super) revoke_one: String,
     pub(super) revoke_others: String,
+    pub(super) ended_lately: String,
     pub(super) revoke_all: String,
     pub(super) auth_start: String,
     pub(super) raise_cutoff: String,
@@ -76,8 +79,13 @@ impl Statements {
             revoke_sid: revoke("sid = $2"),
             revoke_one: revoke("tenant = $2 AND user_id = $3 AND sid = $4"),
             revoke_others: revoke("tenant = $2 AND user_id = $3 AND sid <> $4"),
+            ended_lately: text(
+                "SELECT sid FROM portcullis_sessions \
+                 WHERE tenant = $1 AND user_id = $2 AND sid <> $3 AND ended_ms >= {now} - {told again}",
+            ),
             revoke_all: revoke("tenant = $2 AND user_id = $3"),
-            auth_start: text("SELECT {greatest}({now}, {after cutoffs})"),
+            // The clock is not asked: one that is set back before the cutoff would let the login through.
+            auth_start: text("SELECT {after cutoffs}"),
             raise_cutoff: text(
                 "INSERT INTO portcullis_cutoffs AS c (kind, tenant, user_id, at_ms) \
                  SELECT $1, $2, $3, \
@@ -140,6 +148,7 @@ impl Dialect {
             .replace("{after cutoffs}", AFTER_CUTOFFS)
             .replace("{cutoff}", &of("s.tenant", "s.user_id"))
             .replace("{cutoff of $2 $3}", &of("$2", "$3"))
+            .replace("{told again}", &TOLD_AGAIN_MS.to_string())
             .replace("{greatest}", self.greatest)
             .replace("{now}", self.now)
     }

@@ -6,6 +6,7 @@
 pub mod alloc;
 pub mod child;
 pub mod http;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

@@ -4,7 +4,10 @@
 
 use std::{
     fs,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -17,7 +20,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     child::Child,
-    redis::{Dir, free_port},
+    redis::{Dir, certificates, free_port},
     wait,
 };
 
@@ -30,7 +33,7 @@ pub struct PostgresServer {
 
 /// Who runs it: user and group, where this process is root.
 #[derive(Clone, Copy)]
-struct Owner(Option<(u32, u32)>);
+pub(super) struct Owner(Option<(u32, u32)>);
 
 impl PostgresServer {
     /// The one that tests share, each with a [`database`](Self::database) of its own. It ends with the process.
@@ -46,8 +49,28 @@ impl PostgresServer {
 
     /// The same with more settings, such as `["log_statement=all"]`.
     pub async fn start_with(settings: &[&str]) -> Self {
-        let owner = Owner::find();
-        let dir = Dir::new();
+        let (owner, dir) = (Owner::find(), Dir::new());
+        Self::start_in(owner, dir, settings).await
+    }
+
+    /// One that offers TLS, with a certificate for `localhost` of an authority of its own, [`ca_file`](Self::ca_file).
+    pub async fn start_tls() -> Self {
+        let (owner, dir) = (Owner::find(), Dir::new());
+        certificates(&dir.0);
+        let key = dir.0.join("key.pem");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        owner.give(&key);
+        let file = |option: &str, name: &str| format!("{option}={}", dir.0.join(name).display());
+        let [cert, key] = [
+            file("ssl_cert_file", "cert.pem"),
+            file("ssl_key_file", "key.pem"),
+        ];
+        // By an address of this machine that the certificate does not name, too.
+        let addresses = "listen_addresses=127.0.0.1,127.0.0.2";
+        Self::start_in(owner, dir, &["ssl=on", &cert, &key, addresses]).await
+    }
+
+    async fn start_in(owner: Owner, dir: Dir, settings: &[&str]) -> Self {
         owner.give(&dir.0);
         let data = dir.0.join("data");
         let mut initdb = owner.command("initdb");
@@ -77,8 +100,18 @@ impl PostgresServer {
         self.url(&name)
     }
 
-    fn url(&self, database: &str) -> String {
+    pub(super) fn url(&self, database: &str) -> String {
         url(self.port, database)
+    }
+
+    /// Where its data lies.
+    pub(super) fn data(&self) -> PathBuf {
+        self.dir.0.join("data")
+    }
+
+    /// Who signed the certificate of [`start_tls`](Self::start_tls), as a file.
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.0.join("ca.pem")
     }
 
     pub fn port(&self) -> u16 {
@@ -146,7 +179,7 @@ impl Drop for PostgresServer {
 }
 
 impl Owner {
-    fn find() -> Self {
+    pub(super) fn find() -> Self {
         if !rustix::process::geteuid().is_root() {
             return Self(None);
         }
@@ -163,7 +196,7 @@ impl Owner {
         ))
     }
 
-    fn give(self, dir: &Path) {
+    pub(super) fn give(self, dir: &Path) {
         if let Some((user, group)) = self.0 {
             chown(dir, Some(user), Some(group)).expect("root may");
         }
@@ -171,7 +204,12 @@ impl Owner {
 
     /// A program of the server, which Debian keeps out of the path.
     fn command(self, program: &str) -> Command {
-        let mut command = Command::new(installed().join(program));
+        self.run(installed().join(program))
+    }
+
+    /// Any program, as this user.
+    pub(super) fn run(self, program: PathBuf) -> Command {
+        let mut command = Command::new(program);
         if let Some((user, group)) = self.0 {
             command.uid(user).gid(group);
         }

@@ -278,27 +278,31 @@ impl Settings {
 }
 
 impl Tls {
-    /// An authority and a certificate for `localhost` and `127.0.0.1`, as files in `dir`.
     fn prepare(dir: &Path) -> Self {
-        let mut authority = rcgen::CertificateParams::new([]).expect("no names to refuse");
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let authority = rcgen::CertifiedIssuer::self_signed(authority, key).expect("an authority");
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let server = rcgen::CertificateParams::new(names).expect("two names");
-        let server = server.signed_by(&key, &authority).expect("a certificate");
-        let files = [
-            ("ca.pem", authority.pem()),
-            ("cert.pem", server.pem()),
-            ("key.pem", key.serialize_pem()),
-        ];
-        for (file, pem) in files {
-            fs::write(dir.join(file), pem).expect("the directory is ours");
-        }
-        let ca = authority.pem();
+        let ca = certificates(dir);
         Self { port: 0, ca }
     }
+}
+
+/// An authority and a certificate for `localhost` and `127.0.0.1`, as files in `dir`; returns the authority.
+pub(super) fn certificates(dir: &Path) -> String {
+    let mut authority = rcgen::CertificateParams::new([]).expect("no names to refuse");
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let authority = rcgen::CertifiedIssuer::self_signed(authority, key).expect("an authority");
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let server = rcgen::CertificateParams::new(names).expect("two names");
+    let server = server.signed_by(&key, &authority).expect("a certificate");
+    let files = [
+        ("ca.pem", authority.pem()),
+        ("cert.pem", server.pem()),
+        ("key.pem", key.serialize_pem()),
+    ];
+    for (file, pem) in files {
+        fs::write(dir.join(file), pem).expect("the directory is ours");
+    }
+    authority.pem()
 }
 
 impl Dir {

@@ -1,4 +1,5 @@
-//! `trait Registry`: one suite for all that implement it, in memory, in SQLite files and in a real PostgreSQL.
+//! `trait Registry`: one suite for all that implement it, in memory, in SQLite files, in a real PostgreSQL, and in one
+//! behind a real PgBouncer.
 
 mod conformance;
 mod crowds;
@@ -6,7 +7,9 @@ mod example;
 mod hostile;
 mod model;
 mod outages;
+mod pooler;
 mod postgres;
+mod tls;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -14,7 +17,9 @@ use portcullis::registry::{
     Created, MemoryRegistry, NewSession, PostgresRegistry, Registry, SqliteRegistry,
 };
 
-use crate::means::postgres::PostgresServer;
+use sqlx::postgres::PgPoolOptions;
+
+use crate::means::{pgbouncer::PgBouncer, postgres::PostgresServer};
 
 pub const HOUR: u64 = 3_600_000;
 /// 2100: no clock comes near, so what is computed from it is the same everywhere.
@@ -73,6 +78,18 @@ impl Bench {
         }
     }
 
+    /// PostgreSQL behind a pooler that lends a connection for one transaction.
+    pub async fn pooled() -> Self {
+        let options = PgBouncer::shared().await.database().await;
+        let pool = PgPoolOptions::new().connect_lazy_with(options);
+        let registry = PostgresRegistry::new(pool).unprepared();
+        registry.migrate().await.unwrap();
+        Self {
+            registry: Arc::new(registry),
+            _file: None,
+        }
+    }
+
     pub async fn postgres() -> Self {
         let url = PostgresServer::shared().await.database().await;
         let registry = PostgresRegistry::connect(&url).await.unwrap();
@@ -84,12 +101,21 @@ impl Bench {
     }
 }
 
+/// A registry in a new database of this server, whose deadline is short.
+pub async fn on(server: &PostgresServer) -> Arc<dyn Registry> {
+    let url = server.database().await;
+    let registry = PostgresRegistry::connect(&url).await.unwrap();
+    registry.migrate().await.unwrap();
+    Arc::new(registry.deadline(std::time::Duration::from_millis(250)))
+}
+
 /// Each function as a test on each registry.
 macro_rules! on_all {
     ($($test:ident)*) => {
         crate::registries::on_all!(memory: $($test)*);
         crate::registries::on_all!(sqlite: $($test)*);
         crate::registries::on_all!(postgres: $($test)*);
+        crate::registries::on_all!(pooled: $($test)*);
     };
     ($registry:ident: $($test:ident)*) => {
         mod $registry {

@@ -197,8 +197,9 @@ async fn the_same_steps_have_the_same_answers_everywhere() {
             Bench::memory().await,
             Bench::sqlite().await,
             Bench::postgres().await,
+            Bench::pooled().await,
         ];
-        let names = ["memory", "sqlite", "postgres"];
+        let names = ["memory", "sqlite", "postgres", "pooled"];
         let registries: Vec<_> = names
             .into_iter()
             .zip(benches.iter().map(|bench| bench.registry.clone()))

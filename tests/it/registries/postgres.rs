@@ -137,6 +137,16 @@ const FILL: &str = "
 /// Fails if: a question reads a table from end to end, with 100 000 sessions and 20 000 cutoffs in it.
 #[tokio::test]
 async fn every_statement_finds_its_rows_by_an_index() {
+    all_by_an_index(|registry| registry).await;
+}
+
+/// The same where the values are in the text of the statements.
+#[tokio::test]
+async fn every_unprepared_statement_finds_its_rows_by_an_index() {
+    all_by_an_index(PostgresRegistry::unprepared).await;
+}
+
+async fn all_by_an_index(prepares: fn(PostgresRegistry) -> PostgresRegistry) {
     let server = PostgresServer::start_with(&[
         "session_preload_libraries=auto_explain",
         "auto_explain.log_min_duration=0",
@@ -144,7 +154,7 @@ async fn every_statement_finds_its_rows_by_an_index() {
     ])
     .await;
     let url = server.database().await;
-    let registry = PostgresRegistry::connect(&url).await.unwrap();
+    let registry = prepares(PostgresRegistry::connect(&url).await.unwrap());
     registry.migrate().await.unwrap();
     connect(&url).await.unwrap().execute(FILL).await.unwrap();
     let (tenant, user) = ("t7".to_owned(), "user7".to_owned());
@@ -310,4 +320,34 @@ async fn errors_say_what_to_do_and_no_secret() {
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     let lazy = PostgresRegistry::connect_lazy("postgres://me:hunter2@127.0.0.1:1/x").unwrap();
     assert!(!format!("{lazy:?}").contains("hunter2"));
+}
+
+/// Fails if: a login by an old password goes through because the database's clock was set back between its beginning and the
+/// cutoff of the change, and has caught up since.
+#[tokio::test]
+async fn a_clock_that_is_set_back_hides_no_cutoff_from_a_login() {
+    let (url, _) = database().await;
+    // In front of the server's own clock in the path.
+    let clock = "CREATE SCHEMA fake; CREATE TABLE fake.moment (at timestamptz); INSERT INTO fake.moment VALUES (now());
+        CREATE FUNCTION fake.statement_timestamp() RETURNS timestamptz LANGUAGE sql AS 'SELECT at FROM fake.moment'";
+    let mut admin = connect(&url).await.unwrap();
+    admin.execute(clock).await.unwrap();
+    let url = format!("{url}&options=-csearch_path%3Dfake,public,pg_catalog");
+    let registry = PostgresRegistry::connect(&url).await.unwrap();
+    created(&registry, &new("before", "alice")).await;
+    let mut login = new("s", "alice");
+    login.not_before_ms = Some(registry.auth_start().await.unwrap());
+    let ahead = created(&registry, &new("beside", "bob")).await.0;
+    let step = |hours: i32| format!("UPDATE fake.moment SET at = at + interval '{hours} hours'");
+    // Nothing but the login under way says that there ever was a later moment.
+    let mut forget = String::from("DELETE FROM portcullis_sessions; ");
+    forget += &step(-1);
+    admin.execute(forget.as_str()).await.unwrap();
+    let cutoff = registry.put_cutoff(&alice(), None).await.unwrap();
+    assert!(cutoff < ahead, "the clock was set back");
+    admin.execute(step(2).as_str()).await.unwrap();
+    let refused = registry.create(&login).await.unwrap();
+    assert_eq!(refused, portcullis::registry::Created::Cut);
+    login.not_before_ms = Some(registry.auth_start().await.unwrap());
+    created(&registry, &login).await;
 }

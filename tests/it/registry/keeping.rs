@@ -394,3 +394,28 @@ async fn a_use_is_noted_once_in_a_while_where_that_was_asked_for() {
     assert_eq!(status(&app, &seat.token).await, 200);
     noted(began + 71_000).await;
 }
+
+/// Fails if: whoever signs out their other devices again, because the database's answer was lost after it had ended them, is
+/// told that it holds everywhere while Redis still says that they are active.
+#[tokio::test]
+async fn a_second_try_to_end_the_others_finishes_what_the_first_began() {
+    for bench in benches().await {
+        let (one, two) = (&bench.one, &bench.two);
+        let seats = [one.sign_in("alice").await, one.sign_in("alice").await];
+        for seat in &seats {
+            assert_eq!(two.status(seat).await, 200);
+        }
+        bench
+            .mock
+            .loses_answer
+            .store(true, std::sync::atomic::Ordering::SeqCst);
+        let first = one.active.revoke_others("", "alice", &seats[0].sid).await;
+        assert!(first.is_err(), "nobody can say");
+        let second = two.active.revoke_others("", "alice", &seats[0].sid).await;
+        assert_eq!(second.unwrap(), Revocation::Everywhere);
+        for node in [one, two] {
+            assert_eq!(node.status(&seats[1]).await, 401, "{}", bench.name);
+            assert_eq!(node.status(&seats[0]).await, 200);
+        }
+    }
+}

@@ -29,6 +29,8 @@ pub struct Mock {
     open: AtomicUsize,
     pub most_open: AtomicUsize,
     pub down: AtomicBool,
+    /// The next revocation is written, and its answer lost.
+    pub loses_answer: AtomicBool,
     pub slow: Mutex<Duration>,
     stop: Mutex<Option<(Point, Arc<Stop>)>>,
 }
@@ -287,11 +289,16 @@ impl Registry for Mock {
     fn revoke<'a>(&'a self, which: &'a Which, reason: &'a str) -> RegistryFuture<'a, Vec<String>> {
         Box::pin(async move {
             let _inside = self.enter().await?;
-            Ok(self.with(|state, now| {
+            let sids = self.with(|state, now| {
+                let again = matches!(which, Which::Others { .. });
                 let mut sids = state.which(which);
-                sids.retain(|sid| state.end(sid, reason, now));
+                sids.retain(|sid| state.end(sid, reason, now) || again);
                 sids
-            }))
+            });
+            match self.loses_answer.swap(false, SeqCst) {
+                true => Err(RegistryError::unavailable(std::io::Error::other("lost"))),
+                false => Ok(sids),
+            }
         })
     }
 
@@ -333,7 +340,7 @@ impl Registry for Mock {
     fn auth_start(&self) -> RegistryFuture<'_, u64> {
         Box::pin(async move {
             let _inside = self.enter().await?;
-            Ok(self.with(|state, now| now.max(state.after_cutoffs())))
+            Ok(self.with(|state, _| state.after_cutoffs()))
         })
     }
 

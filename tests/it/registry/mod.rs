@@ -6,6 +6,7 @@ mod keeping;
 mod mock;
 mod outages;
 mod rotation;
+mod together;
 mod trips;
 
 use std::{sync::Arc, time::Duration};
@@ -17,7 +18,8 @@ use portcullis::{
     jwt::{Grant, VerifiedToken},
     near::Near,
     registry::{
-        ActiveSessionLayer, ActiveSessions, ActiveSessionsBuilder, NewLogin, Revocation, SignedIn,
+        ActiveSessionLayer, ActiveSessions, ActiveSessionsBuilder, NewLogin, Registry, Revocation,
+        SignedIn,
     },
 };
 
@@ -60,7 +62,16 @@ impl Node {
         clock: &Clock,
         settings: impl FnOnce(ActiveSessionsBuilder) -> ActiveSessionsBuilder,
     ) -> Self {
-        let builder = ActiveSessions::builder(store, Arc::clone(mock) as _);
+        Self::over(store, Arc::clone(mock) as _, clock, settings)
+    }
+
+    fn over(
+        store: &Store,
+        registry: Arc<dyn Registry>,
+        clock: &Clock,
+        settings: impl FnOnce(ActiveSessionsBuilder) -> ActiveSessionsBuilder,
+    ) -> Self {
+        let builder = ActiveSessions::builder(store, registry);
         let active = settings(builder).build().unwrap();
         Self {
             store: store.clone(),
