@@ -172,8 +172,9 @@ impl RefreshEndpoint {
         if params.get("refresh_token").is_some() {
             return Err(Fault::bad("invalid_request"));
         }
-        let mut found: Vec<&str> = Vec::new();
-        let values = cookie::candidates(head.headers.get_all(http::header::COOKIE), &config.name);
+        let (mut found, mut seen): (Vec<&str>, _) = (Vec::new(), 0);
+        let lines = || head.headers.get_all(http::header::COOKIE).iter();
+        let values = cookie::candidates(lines(), &config.name).inspect(|_| seen += 1);
         for value in values.filter_map(|value| std::str::from_utf8(value).ok()) {
             if !found.contains(&value) {
                 found.push(value);
@@ -185,11 +186,11 @@ impl RefreshEndpoint {
         }
         match found[..] {
             [] => Ok(None),
-            [only] => Ok(Some(only)),
+            [only] if !cookie::left_unseen(lines(), &config.name, seen) => Ok(Some(only)),
             _ => {
                 event_warn!(
                     event = "refresh.ambiguous",
-                    "two authentic refresh cookies in one request"
+                    "two authentic refresh cookies in one request, or more cookies than are looked at"
                 );
                 Err(Fault::bad("invalid_request"))
             }

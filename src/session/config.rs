@@ -81,23 +81,21 @@ impl Config {
     /// The one authentic id among the cookies of our name, whatever their order.
     pub(super) fn id_in(&self, lines: &[HeaderValue]) -> Option<SessionId> {
         let name = &*self.cookie.name;
-        let (mut found, mut forged) = (None, false);
+        let (mut found, mut seen) = (None, 0);
         for value in cookie::candidates(lines, name) {
+            seen += 1;
             let Some(id) = SessionId::from_cookie(value, name, &self.keys) else {
-                forged = true;
                 continue;
             };
             if found.is_some_and(|found| found != id) {
-                // Somebody planted a session of theirs beside the user's: neither can be trusted to be the right one.
-                event_warn!(
-                    event = "session.ambiguous",
-                    "two authentic session cookies in one request"
-                );
-                return None;
+                return ambiguous();
             }
             found = Some(id);
         }
-        if forged && found.is_none() {
+        if found.is_some() && cookie::left_unseen(lines, name, seen) {
+            return ambiguous();
+        }
+        if seen > 0 && found.is_none() {
             event_info!(
                 event = "session.forged",
                 "a session cookie that is none of ours was presented"
@@ -143,4 +141,13 @@ impl Config {
             None => place.read(),
         }
     }
+}
+
+/// Somebody planted a session of theirs beside the user's, or hid the user's behind others: it cannot be told which is which.
+fn ambiguous() -> Option<SessionId> {
+    event_warn!(
+        event = "session.ambiguous",
+        "two authentic session cookies in one request, or more cookies than are looked at"
+    );
+    None
 }
