@@ -305,8 +305,12 @@ impl Replica {
         std::mem::take(&mut *lock(&self.debts))
     }
 
+    /// The store has not acknowledged the id. Before a load has ended there is nothing to note: the healing after it finds
+    /// every entry that the server lacks, and in a long outage notes would pile up.
     pub(super) fn owe(&self, list: List, id: Box<[u8]>) {
-        lock(&self.debts).push((list, id));
+        if self.lease.is_loaded() {
+            lock(&self.debts).push((list, id));
+        }
         self.work.notify_one();
     }
 
