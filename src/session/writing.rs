@@ -14,8 +14,9 @@ use crate::{
     clock::millis,
     cutoff::AuthStart,
     device::Devices,
+    near::{self, List},
     secret::{encode, random_bytes},
-    store::{Call, Tag},
+    store::{Call, Tag, Value},
     trace::{event_info, event_warn},
 };
 
@@ -148,7 +149,11 @@ impl Session {
         if let Some(id) = id {
             let config = &self.0.config;
             let _changing = config.changes(&id);
-            config.store.run(config.place(&id).destroy()).await?;
+            let ended = config.store.run(config.place(&id).destroy()).await?;
+            if let (Value::Bytes(sid), Some(near)) = (ended, near::of(&config.store)) {
+                // The step has denied its access tokens: here that counts before it is announced.
+                near.revoked_in_store(List::Logins, &sid);
+            }
             event_info!(event = "session.logout", "a session was ended");
             self.0.state().destroyed();
         } else {
