@@ -120,8 +120,10 @@ impl Adoption {
             }
             let mut login = login(&token, &claims)?;
             if login.auth_ms == 0 {
+                // What lies ahead is no moment of a login.
+                let said = token.auth_ms().filter(|said| *said <= now_ms);
                 let issued = || Some(token.iat_ms()?.saturating_sub(token.leeway_ms()));
-                login.auth_ms = token.auth_ms().or_else(issued).unwrap_or(0);
+                login.auth_ms = said.or_else(issued).unwrap_or(0);
             }
             Some(Foreign {
                 login: dated(login),
