@@ -142,7 +142,7 @@ async fn the_session_is_found_among_other_cookies() {
 /// Two authentic sessions in one request: one of them was planted, and nobody can say which.
 ///
 /// Fails if: the first authentic cookie wins, also where the other is behind more than what is looked at: whoever plants one
-/// can plant as many others before it as they like.
+/// can plant as many others before it as they like. Or if a cookie that was planted prevents a logout.
 #[tokio::test]
 async fn two_authentic_cookies_are_no_session() {
     let backend = memory().await;
@@ -175,6 +175,13 @@ async fn two_authentic_cookies_are_no_session() {
         app.call(twice.body(Body::empty()).unwrap()).await.status,
         StatusCode::OK
     );
+
+    let out = Request::post("/logout").header(header::COOKIE, format!("{m}; {a}"));
+    let out = app.call(out.body(Body::empty()).unwrap()).await;
+    assert_eq!((out.status, out.set_cookies().len()), (StatusCode::OK, 1));
+    for browser in [alice, mallory] {
+        assert!(!browser.is_logged_in().await, "a logout ends both");
+    }
 }
 
 /// R13 and the budget of round trips.
