@@ -209,3 +209,23 @@ fn an_outage_piles_up_nothing() {
     refused(b"two");
     assert_eq!(replica.take_debts().len(), 1);
 }
+
+/// Fails if: where nothing is announced, by a server that cannot or to a user who may not, what is over is kept all the same.
+#[tokio::test(start_paused = true)]
+async fn a_node_without_announcements_forgets_what_is_over() {
+    let replica = replica();
+    replica.revoked_in_store(List::Logins, b"acknowledged");
+    assert_eq!(
+        (replica.set.count().0, replica.take_wanted(9).len()),
+        (0, 0)
+    );
+    for id in 0..900_u32 {
+        drop(replica.revoke(List::Tokens, &id.to_be_bytes(), 1_000));
+    }
+    tokio::time::advance(10 * SECOND).await;
+    for id in 0..u32::try_from(Set::PARTS).unwrap() {
+        drop(replica.revoke(List::Tokens, &(id % 50).to_le_bytes(), 1_000));
+    }
+    let (left, _) = replica.set.count();
+    assert!(left <= 50, "{left}");
+}

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU16, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -44,6 +44,8 @@ pub(crate) struct Replica {
     debts: Mutex<Vec<(List, Box<[u8]>)>>,
     /// Something is to be written, or everything to be loaded anew.
     pub(super) work: Notify,
+    /// The part of the set that is tidied next where there is no heartbeat.
+    untidy: AtomicUsize,
     /// Names the load of now in the entries that it saw; never 0.
     load: AtomicU16,
     /// What the server's clock showed, and when.
@@ -122,6 +124,7 @@ impl Replica {
             wanted: Notify::new(),
             debts: Mutex::default(),
             work: Notify::new(),
+            untidy: AtomicUsize::new(0),
             load: AtomicU16::new(0),
             server_time: Mutex::default(),
             counts: Counts::default(),
@@ -283,6 +286,12 @@ impl Replica {
         let (server_ms, seen) = (*lock(&self.server_time))?;
         let since = self.lease.now_ms().saturating_sub(seen);
         (since <= RECKONING_MS).then_some(server_ms + since)
+    }
+
+    /// Forgets what is over in one part of the set, another one each time.
+    pub(super) fn tidy_a_part(&self, now: u64) {
+        let part = self.untidy.fetch_add(1, SeqCst) % Set::PARTS;
+        self.set.purge(part, now, &self.bound);
     }
 
     /// As if the id had been announced.
