@@ -387,6 +387,26 @@ impl fmt::Display for CookieError {
 
 impl Error for CookieError {}
 
+/// Whether cookies of this name may lie where [`candidates`], which found `seen` of them, did not look: whoever plants one can
+/// plant others before the right one, and so hide it.
+pub(crate) fn left_unseen<'h>(
+    lines: impl IntoIterator<Item = &'h HeaderValue>,
+    name: &str,
+    seen: usize,
+) -> bool {
+    let (mut length, mut named) = (0, 0);
+    for line in lines {
+        length += line.len();
+        if seen >= MOST_CANDIDATES {
+            let pairs = line.as_bytes().split(|byte| *byte == b';');
+            named += pairs
+                .filter_map(|pair| value_of(pair, name.as_bytes()))
+                .count();
+        }
+    }
+    length > MOST_LOOKED_AT || named > MOST_CANDIDATES
+}
+
 #[cfg(test)]
 mod tests {
     use std::iter;

@@ -24,6 +24,10 @@
 //! `SETEX jwt:blacklist:<jti> 60 revoked`, written by whatever else there is, is honoured. Entries last until the token
 //! would be refused anyway; what is on the list is never taken off.
 //!
+//! The first issuer is the one of [`issuer`](crate::jwt::JwtVerifyBuilder::issuer). All services over one store have to name
+//! the same one first, also those that accept tokens of another issuer alone or in a layer of its own: entries, and cutoffs of
+//! users, are named by whose token it is, and a service that counts otherwise does not find what another wrote.
+//!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use http::{Request, Response, header};

@@ -72,19 +72,26 @@ struct Carried {
 impl Carried {
     fn find(config: &Config, session: &Session, headers: &HeaderMap) -> Self {
         let name = &*config.cookie.name;
-        let mut values = cookie::candidates(headers.get_all(http::header::COOKIE), name).peekable();
+        let lines = || headers.get_all(http::header::COOKIE).iter();
+        let mut values = cookie::candidates(lines(), name).peekable();
         if values.peek().is_none() {
             return Self::default();
         }
         let with = session.csrf_binding();
-        let read = |value| config.tokens.pre_session(name, value, with.as_ref());
+        let mut seen = 0;
+        let read = |value| {
+            seen += 1;
+            config.tokens.pre_session(name, value, with.as_ref())
+        };
         let mut all = values.filter_map(read);
         let mut ours = all.next();
-        if all.any(|other| Some(other) != ours) {
-            // Somebody planted one of theirs beside the visitor's: neither can be trusted to be the right one.
+        let several = all.any(|other| Some(other) != ours);
+        if several || (ours.is_some() && cookie::left_unseen(lines(), name, seen)) {
+            // Somebody planted one of theirs beside the visitor's, or hid the visitor's behind others: none can be trusted to
+            // be the right one.
             event_warn!(
                 event = "csrf.ambiguous",
-                "two authentic pre-session cookies in one request"
+                "two authentic pre-session cookies in one request, or more cookies than are looked at"
             );
             ours = None;
         }

@@ -17,7 +17,8 @@
 //! 4. While the store cannot say, the answer is 503 with `Retry-After`: clients keep their token, browsers their cookie.
 //! 5. Every answer but the public keys is `Cache-Control: no-store` (RFC 6749 §5.1).
 //! 6. None of them authenticates its caller: put the layer that does around revocation and introspection, and let it
-//!    leave a [`Client`] in the request's extensions where callers may use their own tokens only.
+//!    leave a [`Client`] in the request's extensions where callers may use their own tokens only. Introspection of access
+//!    tokens does not look at it: who serves a token asks about those of others.
 //!
 //! On hyper, with a body that was collected before:
 //!
@@ -87,7 +88,8 @@ mod sealed {
 }
 
 /// The client that the application has authenticated, for the request's extensions: an endpoint that finds one lets it use
-/// its own tokens only, and takes no other word for who it is.
+/// its own tokens only, and takes no other word for who it is. Only about access tokens may every caller of
+/// [`IntrospectionEndpoint`] ask.
 ///
 /// ```
 /// use http::Request;

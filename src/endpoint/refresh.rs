@@ -166,14 +166,27 @@ impl RefreshEndpoint {
         head: &'a request::Parts,
         params: &'a Params,
     ) -> Result<Option<&'a str>, Fault> {
+        match self.all_presented(head, params)? {
+            (tokens, true) if tokens.len() < 2 => Ok(tokens.first().copied()),
+            _ => Err(ambiguous()),
+        }
+    }
+
+    /// The tokens of the request, and whether these are all: in cookies there may be several, and more than are looked at.
+    fn all_presented<'a>(
+        &'a self,
+        head: &'a request::Parts,
+        params: &'a Params,
+    ) -> Result<(Vec<&'a str>, bool), Fault> {
         let Some(config) = &self.0.cookie else {
-            return params.need("refresh_token").map(Some);
+            return Ok((vec![params.need("refresh_token")?], true));
         };
         if params.get("refresh_token").is_some() {
             return Err(Fault::bad("invalid_request"));
         }
-        let mut found: Vec<&str> = Vec::new();
-        let values = cookie::candidates(head.headers.get_all(http::header::COOKIE), &config.name);
+        let (mut found, mut seen): (Vec<&str>, _) = (Vec::new(), 0);
+        let lines = || head.headers.get_all(http::header::COOKIE).iter();
+        let values = cookie::candidates(lines(), &config.name).inspect(|_| seen += 1);
         for value in values.filter_map(|value| std::str::from_utf8(value).ok()) {
             if !found.contains(&value) {
                 found.push(value);
@@ -183,18 +196,17 @@ impl RefreshEndpoint {
             // A sibling domain can plant a cookie beside ours where its name has no `__Host-`; it cannot make a token.
             found.retain(|value| self.0.rotation.made(value));
         }
-        match found[..] {
-            [] => Ok(None),
-            [only] => Ok(Some(only)),
-            _ => {
-                event_warn!(
-                    event = "refresh.ambiguous",
-                    "two authentic refresh cookies in one request"
-                );
-                Err(Fault::bad("invalid_request"))
-            }
-        }
+        let are_all = found.is_empty() || !cookie::left_unseen(lines(), &config.name, seen);
+        Ok((found, are_all))
     }
+}
+
+fn ambiguous() -> Fault {
+    event_warn!(
+        event = "refresh.ambiguous",
+        "two authentic refresh cookies in one request, or more cookies than are looked at"
+    );
+    Fault::bad("invalid_request")
 }
 
 /// Who asks: as the application authenticated it, or by its own word.
@@ -252,10 +264,16 @@ impl LogoutEndpoint {
             rotation, accept, ..
         } = &*self.0.0;
         let params = Params::read(head, body, *accept)?;
-        if let Some(presented) = self.0.presented(head, &params)? {
-            rotation.revoke(presented).await?;
+        // Of several one was planted, and whose is whose cannot be told: who could stop a logout with it would keep the user
+        // signed in.
+        let (tokens, are_all) = self.0.all_presented(head, &params)?;
+        for token in tokens {
+            rotation.revoke(token).await?;
         }
-        Ok(())
+        match are_all {
+            true => Ok(()),
+            false => Err(ambiguous()),
+        }
     }
 }
 

@@ -66,6 +66,11 @@ impl Grant {
 
     /// When the user authenticated, in milliseconds since the Unix epoch; by default when the token is minted. Keep it
     /// while a login is only continued, so that "log out everywhere" ends that login.
+    ///
+    /// Cutoffs are moments of the store's clock, and compared with it to the millisecond: take it from what the store said, as
+    /// a session's [`User::auth_ms`](crate::session::User::auth_ms) or [`Rotation`](crate::refresh::Rotation), which does so
+    /// itself. The default is of this node's clock. If that is ahead, a token of shortly before a cutoff outlives it; if it is
+    /// behind, one of shortly after is refused.
     pub fn auth_ms(mut self, auth_ms: u64) -> Self {
         self.auth_ms = Some(auth_ms);
         self

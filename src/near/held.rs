@@ -20,7 +20,7 @@ use redis::{Client, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConne
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
-    keeper::{FIRST_PAUSE, LONGEST_PAUSE, REFUSED_PAUSE, jittered, patience, refused},
+    keeper::{REFUSED_PAUSE, jittered, patience, pause_after, refused},
     lease::{Lease, Moment},
     line::{Failed, connect, failed, millis_of, random},
     shelf::{HeldName, Shelf},
@@ -140,6 +140,7 @@ pub(super) async fn keep(held: Arc<Held>, client: Client) {
         sleep(jittered(pause, random())).await;
         let number = held.lease.begin();
         held.shelf.follow(number);
+        let begun = Instant::now();
         let served = serve(&held, &client, number).await;
         held.set_line(None);
         held.lost(number);
@@ -149,7 +150,7 @@ pub(super) async fn keep(held: Arc<Held>, client: Client) {
                     event = "near.sessions_lost",
                     "the connection that announces changes of sessions is lost"
                 );
-                FIRST_PAUSE
+                pause_after(pause, Some(begun.elapsed()))
             }
             Err(Failed::Refused(error)) => {
                 refused(&held.lease, error, |why| {
@@ -157,7 +158,7 @@ pub(super) async fn keep(held: Arc<Held>, client: Client) {
                 });
                 REFUSED_PAUSE
             }
-            Err(Failed::Lost) => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+            Err(Failed::Lost) => pause_after(pause, None),
         };
     }
 }

@@ -4,7 +4,10 @@
 //! In this order on every connection: announcements on, then the load. What changes while the load runs is announced,
 //! what does not is found by it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -36,8 +39,8 @@ pub(super) async fn keep<D: Dial>(replica: Arc<Replica>, dial: D) {
     loop {
         sleep(jittered(pause, dial.random())).await;
         let number = replica.lease.begin();
-        let end = serve(&replica, &dial, number).await;
-        let was_loaded = replica.lease.is_loaded();
+        let loaded = OnceLock::new();
+        let end = serve(&replica, &dial, number, &loaded).await;
         replica.lease.lost(number);
         pause = match end {
             Failed::Refused(error) => {
@@ -46,9 +49,17 @@ pub(super) async fn keep<D: Dial>(replica: Arc<Replica>, dial: D) {
                 });
                 REFUSED_PAUSE
             }
-            Failed::Lost if was_loaded => FIRST_PAUSE,
-            Failed::Lost => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+            Failed::Lost => pause_after(pause, loaded.get().map(Instant::elapsed)),
         };
+    }
+}
+
+/// The pause after a connection that was of use for so long, if it ever was. One that ends at once, as that to a server which
+/// was demoted and has to be told something, would be made and loaded again without end.
+pub(super) fn pause_after(pause: Duration, lived: Option<Duration>) -> Duration {
+    match lived {
+        Some(lived) if lived >= LONGEST_PAUSE => FIRST_PAUSE,
+        _ => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
     }
 }
 
@@ -64,7 +75,12 @@ pub(super) fn refused(lease: &Lease, error: Option<StoreError>, tell: impl FnOnc
 }
 
 /// Everything that happens on one connection; returns why it ended.
-async fn serve<D: Dial>(replica: &Arc<Replica>, dial: &D, number: u64) -> Failed {
+async fn serve<D: Dial>(
+    replica: &Arc<Replica>,
+    dial: &D,
+    number: u64,
+    loaded: &OnceLock<Instant>,
+) -> Failed {
     let patience = patience(&replica.lease);
     let line = match timeout(patience, dial.open(replica, number)).await {
         Ok(Ok(line)) => line,
@@ -81,6 +97,7 @@ async fn serve<D: Dial>(replica: &Arc<Replica>, dial: &D, number: u64) -> Failed
         line: &line,
         number,
         patience,
+        loaded,
     };
     tokio::select! {
         end = on.beat() => end,
@@ -103,6 +120,8 @@ pub(super) struct On<'a, L> {
     line: &'a L,
     number: u64,
     patience: Duration,
+    /// When its first load had ended.
+    loaded: &'a OnceLock<Instant>,
 }
 
 impl<L: Line> On<'_, L> {
@@ -256,6 +275,7 @@ impl<L: Line> On<'_, L> {
             self.replica.bound.after_load(turned_away);
             self.replica.tell_when_full(was_full);
             if self.replica.lease.after_load(self.number, flushes) {
+                let _ = self.loaded.set(Instant::now());
                 let took = millis(started.elapsed());
                 event_info!(
                     event = "near.loaded",

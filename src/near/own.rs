@@ -12,7 +12,12 @@ use crate::clock::millis;
 impl Replica {
     /// Notes a revocation of this node's own, before the store is told.
     pub(crate) fn revoke(&self, list: List, id: &[u8], left_ms: u64) -> Pledge<'_> {
-        let until = self.lease.now_ms().saturating_add(left_ms);
+        let now = self.lease.now_ms();
+        if !self.lease.is_fresh() {
+            // Otherwise the heartbeat does it, which there may be none of for as long as this node lives.
+            self.tidy_a_part(now);
+        }
+        let until = now.saturating_add(left_ms);
         self.set.confirm(list, id, until, 0, &self.bound);
         Pledge {
             replica: self,
@@ -24,8 +29,12 @@ impl Replica {
     }
 
     /// A step of this node's own has revoked the id in the store: it counts here before its announcement comes.
+    ///
+    /// Who has to ask the store hears of it there, and where nothing is announced nobody would ever fetch how long it counts.
     pub(crate) fn revoked_in_store(&self, list: List, id: &[u8]) {
-        self.heard(list, id);
+        if self.lease.is_fresh() {
+            self.heard(list, id);
+        }
     }
 
     /// A step of this node's own has raised a cutoff in the store: it is asked for until its value is known here.

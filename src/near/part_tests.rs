@@ -186,3 +186,46 @@ async fn a_lease_ends_with_its_proof_its_connection_and_its_machine_asleep() {
     assert!(!lease.is_fresh(), "no proof on this connection");
     lease.until_lost(first).await;
 }
+
+/// Fails if: every try to revoke something while the store is away takes memory of its own; or what was not acknowledged is
+/// not written again, by the healing after a load or on its own.
+#[test]
+fn an_outage_piles_up_nothing() {
+    let replica = replica();
+    let refused = |id: &[u8]| drop(replica.revoke(List::Tokens, id, 60_000));
+    (0..1_000).for_each(|_| refused(b"one"));
+    assert!(
+        replica.take_debts().is_empty(),
+        "nobody is there to be paid"
+    );
+    replica.begin_load();
+    let now = replica.lease.now_ms();
+    let lost = |part| replica.set.lost_by_server(part, replica.load(), now);
+    assert_eq!((0..Set::PARTS).flat_map(lost).count(), 1);
+    let number = replica.lease.begin();
+    assert!(replica.lease.announces(number));
+    let flushes = replica.lease.before_load();
+    assert!(replica.lease.after_load(number, flushes));
+    refused(b"two");
+    assert_eq!(replica.take_debts().len(), 1);
+}
+
+/// Fails if: where nothing is announced, by a server that cannot or to a user who may not, what is over is kept all the same.
+#[tokio::test(start_paused = true)]
+async fn a_node_without_announcements_forgets_what_is_over() {
+    let replica = replica();
+    replica.revoked_in_store(List::Logins, b"acknowledged");
+    assert_eq!(
+        (replica.set.count().0, replica.take_wanted(9).len()),
+        (0, 0)
+    );
+    for id in 0..900_u32 {
+        drop(replica.revoke(List::Tokens, &id.to_be_bytes(), 1_000));
+    }
+    tokio::time::advance(10 * SECOND).await;
+    for id in 0..u32::try_from(Set::PARTS).unwrap() {
+        drop(replica.revoke(List::Tokens, &(id % 50).to_le_bytes(), 1_000));
+    }
+    let (left, _) = replica.set.count();
+    assert!(left <= 50, "{left}");
+}

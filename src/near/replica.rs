@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU16, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -44,6 +44,8 @@ pub(crate) struct Replica {
     debts: Mutex<Vec<(List, Box<[u8]>)>>,
     /// Something is to be written, or everything to be loaded anew.
     pub(super) work: Notify,
+    /// The part of the set that is tidied next where there is no heartbeat.
+    untidy: AtomicUsize,
     /// Names the load of now in the entries that it saw; never 0.
     load: AtomicU16,
     /// What the server's clock showed, and when.
@@ -122,6 +124,7 @@ impl Replica {
             wanted: Notify::new(),
             debts: Mutex::default(),
             work: Notify::new(),
+            untidy: AtomicUsize::new(0),
             load: AtomicU16::new(0),
             server_time: Mutex::default(),
             counts: Counts::default(),
@@ -285,6 +288,12 @@ impl Replica {
         (since <= RECKONING_MS).then_some(server_ms + since)
     }
 
+    /// Forgets what is over in one part of the set, another one each time.
+    pub(super) fn tidy_a_part(&self, now: u64) {
+        let part = self.untidy.fetch_add(1, SeqCst) % Set::PARTS;
+        self.set.purge(part, now, &self.bound);
+    }
+
     /// As if the id had been announced.
     pub(super) fn heard(&self, list: List, id: &[u8]) {
         let grace = self.lease.now_ms() + GRACE_MS;
@@ -305,8 +314,12 @@ impl Replica {
         std::mem::take(&mut *lock(&self.debts))
     }
 
+    /// The store has not acknowledged the id. Before a load has ended there is nothing to note: the healing after it finds
+    /// every entry that the server lacks, and in a long outage notes would pile up.
     pub(super) fn owe(&self, list: List, id: Box<[u8]>) {
-        lock(&self.debts).push((list, id));
+        if self.lease.is_loaded() {
+            lock(&self.debts).push((list, id));
+        }
         self.work.notify_one();
     }
 

@@ -79,6 +79,14 @@ enum Source {
     },
 }
 
+/// A login whose moment nobody knows was made before everything: taken for one of now, it would outlive every cutoff.
+fn dated(mut login: RefreshLogin) -> RefreshLogin {
+    if login.auth_ms == 0 {
+        login.auth_ms = login.login_ms.max(1);
+    }
+    login
+}
+
 /// What a token of another system says.
 struct Foreign {
     login: RefreshLogin,
@@ -90,7 +98,9 @@ impl Adoption {
     /// Tokens that are JWTs and that this layer accepts, with the claim `category` saying `is`: another token of the same
     /// keys, as an access token, must not be good for a family. `login` says for whom, or that it is for nobody.
     ///
-    /// The login counts as made when the token was issued (`iat`), so that a cutoff of later ends it.
+    /// The login counts as made when the token was issued: at its `auth_ms`, or at its `iat` less the layer's
+    /// [`leeway`](crate::jwt::JwtVerifyBuilder::leeway), for the issuer's clock may run ahead. A cutoff of later ends it. Of a
+    /// token that says neither nobody knows: any cutoff ends it.
     #[must_use]
     pub fn jwt<C: DeserializeOwned + Send + Sync + 'static>(
         layer: &JwtVerifyLayer<C>,
@@ -110,10 +120,13 @@ impl Adoption {
             }
             let mut login = login(&token, &claims)?;
             if login.auth_ms == 0 {
-                login.auth_ms = token.auth_ms().or_else(|| token.iat_ms()).unwrap_or(0);
+                // What lies ahead is no moment of a login.
+                let said = token.auth_ms().filter(|said| *said <= now_ms);
+                let issued = || Some(token.iat_ms()?.saturating_sub(token.leeway_ms()));
+                login.auth_ms = said.or_else(issued).unwrap_or(0);
             }
             Some(Foreign {
-                login,
+                login: dated(login),
                 until_ms: token.accepted_until_ms(),
             })
         };
@@ -127,7 +140,8 @@ impl Adoption {
     }
 
     /// Tokens that say nothing by themselves: `key` names the Redis key under which the other system keeps whatever it
-    /// knows of a token, and `login` reads that.
+    /// knows of a token, and `login` reads that. It says with [`signed_in_at`](RefreshLogin::signed_in_at) when the login was
+    /// made, so that a cutoff of later ends it; of one that it does not say nobody knows, and any cutoff ends it.
     ///
     /// ```
     /// use portcullis::refresh::{Adoption, RefreshLogin};
@@ -198,7 +212,7 @@ impl Adoption {
         let text = std::str::from_utf8(&found).ok();
         let login = text.and_then(|text| login(text)).ok_or_else(unknown)?;
         check(&login).map_err(RefreshError::new)?;
-        Ok(login)
+        Ok(dated(login))
     }
 
     /// Whose the token is, where it says so itself, and how it is taken.

@@ -52,7 +52,8 @@ pub enum RefreshErrorKind {
     Store,
     /// The access token could not be minted, or there are no random numbers.
     Mint,
-    /// An argument cannot be used: an empty user or tenant, or a `sid` that this crate did not make.
+    /// An argument cannot be used: an empty user or tenant, a `sid` that this crate did not make, or a moment of
+    /// authentication that lies more than a day ahead, as one in another unit than milliseconds does.
     Invalid,
 }
 

@@ -4,6 +4,10 @@ use std::fmt;
 
 use crate::{cutoff::AuthStart, device::About};
 
+/// How far a moment of authentication may lie ahead of this node's clock: the store's may be ahead, or was before it was set
+/// back.
+const FARTHEST_AHEAD_MS: u64 = 24 * 60 * 60 * 1_000;
+
 /// What an application says about a login for which it wants tokens.
 ///
 /// ```
@@ -117,6 +121,14 @@ impl RefreshLogin {
     #[must_use]
     pub fn user(&self) -> &str {
         &self.user
+    }
+
+    /// Whether it names somebody, and moments that have been. The latest moment of anybody decides what the next cutoff is: one
+    /// of the far future would be everybody's.
+    pub(super) fn can_be(&self, now_ms: u64) -> bool {
+        let is_named = !self.user.is_empty() && self.tenant.as_deref() != Some("");
+        let last = now_ms.saturating_add(FARTHEST_AHEAD_MS);
+        is_named && self.auth_ms.max(self.login_ms) <= last
     }
 }
 

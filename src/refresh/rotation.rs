@@ -130,7 +130,7 @@ impl Rotation {
             None => random_bytes()?,
         };
         let of_tenant = login.tenant.as_deref().unwrap_or_default();
-        if login.user.is_empty() || (login.tenant.is_some() && of_tenant.is_empty()) {
+        if !login.can_be(self.now_millis()) {
             return Err(RefreshError::new(RefreshErrorKind::Invalid));
         }
         let tag = namespace.user_tag("", of_tenant, &login.user);

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{CONTENT_TYPE, HeaderName},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName},
 };
 
 use super::{Rejection, http::write_challenge, table::row};
@@ -68,6 +68,8 @@ impl Protocol {
 /// Writes the refusal into the headers of a response whose status is 200 and whose body is empty.
 pub(super) fn write(headers: &mut HeaderMap, content_type: &'static str, rejection: &Rejection) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // It is a 200: a cache before a page that was asked for as if by gRPC would hand it to others.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = row(rejection.kind()).grpc_text;
     headers.insert(GRPC_STATUS, HeaderValue::from_static(status));
     headers.insert(GRPC_MESSAGE, message(rejection.detail_text()));

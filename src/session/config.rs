@@ -78,32 +78,39 @@ impl Config {
         Place::new(&self.store, id, self.limit)
     }
 
-    /// The one authentic id among the cookies of our name, whatever their order.
-    pub(super) fn id_in(&self, lines: &[HeaderValue]) -> Option<SessionId> {
+    /// The one authentic id among the cookies of our name, whatever their order; or, where there may be several, those seen.
+    pub(super) fn id_in(&self, lines: &[HeaderValue]) -> Result<Option<SessionId>, Vec<SessionId>> {
         let name = &*self.cookie.name;
-        let (mut found, mut forged) = (None, false);
+        let (mut found, mut others, mut seen) = (None, Vec::new(), 0);
         for value in cookie::candidates(lines, name) {
+            seen += 1;
             let Some(id) = SessionId::from_cookie(value, name, &self.keys) else {
-                forged = true;
                 continue;
             };
-            if found.is_some_and(|found| found != id) {
-                // Somebody planted a session of theirs beside the user's: neither can be trusted to be the right one.
-                event_warn!(
-                    event = "session.ambiguous",
-                    "two authentic session cookies in one request"
-                );
-                return None;
+            if *found.get_or_insert(id) != id {
+                others.push(id);
             }
-            found = Some(id);
         }
-        if forged && found.is_none() {
-            event_info!(
-                event = "session.forged",
-                "a session cookie that is none of ours was presented"
-            );
+        let Some(id) = found else {
+            if seen > 0 {
+                event_info!(
+                    event = "session.forged",
+                    "a session cookie that is none of ours was presented"
+                );
+            }
+            return Ok(None);
+        };
+        if others.is_empty() && !cookie::left_unseen(lines, name, seen) {
+            return Ok(found);
         }
-        found
+        // Somebody planted a session of theirs beside the user's, or hid the user's behind others: it cannot be told which is
+        // which.
+        event_warn!(
+            event = "session.ambiguous",
+            "two authentic session cookies in one request, or more cookies than are looked at"
+        );
+        others.push(id);
+        Err(others)
     }
 
     pub(super) fn life(&self, remember: bool) -> Life {

@@ -204,10 +204,11 @@ pub(super) fn destroy(
         memory.delete(&key);
         let Some(moved_to) = raw.strip_prefix(&[MOVED]) else {
             let record = Record::parse(raw).filter(|record| !record.header.is_anonymous());
-            if let Some(record) = record {
-                index.kill(memory, now, &record.header.sid, &names, None)?;
-            }
-            return Ok(Value::Int(1));
+            let Some(record) = record else {
+                return Ok(Value::Int(1));
+            };
+            index.kill(memory, now, &record.header.sid, &names, None)?;
+            return Ok(Value::bytes(record.header.sid));
         };
         key.truncate(key.len().saturating_sub(HASH_CHARS));
         key.push_str(&String::from_utf8_lossy(moved_to));

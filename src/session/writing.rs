@@ -14,8 +14,9 @@ use crate::{
     clock::millis,
     cutoff::AuthStart,
     device::Devices,
+    near::{self, List},
     secret::{encode, random_bytes},
-    store::{Call, Tag},
+    store::{Call, Tag, Value},
     trace::{event_info, event_warn},
 };
 
@@ -135,25 +136,34 @@ impl Session {
     ///
     /// Fields set afterwards make a new session of a visitor.
     ///
+    /// Of a request with two authentic session cookies, which otherwise counts as one of nobody, both sessions end: nobody
+    /// prevents a logout by a cookie beside the user's.
+    ///
     /// # Errors
     ///
     /// When the store cannot confirm it; the client keeps its cookie then, and trying again is safe.
     pub async fn destroy(&self) -> Result<(), SessionError> {
         self.check_bound().await?;
-        let id = {
+        let (id, several) = {
             let mut state = self.0.open_state()?;
             state.asked = true;
-            state.id
+            (state.id, state.several.clone())
         };
-        if let Some(id) = id {
-            let config = &self.0.config;
-            let _changing = config.changes(&id);
-            config.store.run(config.place(&id).destroy()).await?;
-            event_info!(event = "session.logout", "a session was ended");
-            self.0.state().destroyed();
-        } else {
+        if id.is_none() && several.is_empty() {
             self.0.state().gone();
+            return Ok(());
         }
+        let config = &self.0.config;
+        for id in id.into_iter().chain(several) {
+            let _changing = config.changes(&id);
+            let ended = config.store.run(config.place(&id).destroy()).await?;
+            if let (Value::Bytes(sid), Some(near)) = (ended, near::of(&config.store)) {
+                // The step has denied its access tokens: here that counts before it is announced.
+                near.revoked_in_store(List::Logins, &sid);
+            }
+            event_info!(event = "session.logout", "a session was ended");
+        }
+        self.0.state().destroyed();
         Ok(())
     }
 

@@ -230,6 +230,8 @@ fn grpc_line_by_line() {
             let retry = (line.code == "unavailable").then_some("1000");
             assert_eq!(header(headers, "grpc-retry-pushback-ms"), retry);
             assert_eq!(header(headers, "retry-after"), None);
+            // It is a 200, and anybody can ask for any page as if by gRPC: a cache must not hand it to others.
+            assert_eq!(header(headers, "cache-control"), Some("no-store"));
             assert_eq!(response.body(), "");
         }
     }

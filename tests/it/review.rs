@@ -14,7 +14,7 @@ use portcullis::{
     cutoff::Cutoffs,
     device::Devices,
     jwt::{Grant, Issuer, JwtAlgorithm, JwtKey, JwtVerifyLayer, NoClaims, SigningKey},
-    refresh::{RefreshErrorKind, RefreshLogin, RefreshRequest, Rotation},
+    refresh::{Adoption, RefreshErrorKind, RefreshLogin, RefreshRequest, Rotation},
     session::{Login, SaveOutcome, Session, SessionLayer, User},
 };
 use tokio::sync::Notify;
@@ -310,4 +310,36 @@ async fn a_logout_works_where_no_tokens_are_denied() {
     assert!(devices.revoke("", "alice", &sid).await.unwrap());
     assert!(!browser.is_logged_in().await);
     assert!(server.keys("jwt:*").await.is_empty());
+}
+
+/// A moment of authentication is compared with everybody's: the latest one decides what the next cutoff is.
+///
+/// Fails if: one that is no moment of now or before, such as microseconds, is stored, and from then on nobody can sign in; or
+/// an adopted token says so.
+#[tokio::test]
+async fn a_moment_in_the_wrong_unit_is_refused_and_breaks_nobodys_login() {
+    for backend in both().await {
+        let app = App::new(&backend.store);
+        let sid = Browser::new(&app).post("/login/alice").await.text;
+        let now = backend.clock.now_millis();
+        let issuer = issuer(&backend.clock);
+        let adoption = Adoption::opaque(
+            |token| format!("old:{token}"),
+            |text| Some(RefreshLogin::new("carol").signed_in_at(text.parse().ok()?)),
+        );
+        let rotation = Rotation::builder(&backend.store, &keys(), &issuer).adopt(adoption);
+        let rotation = rotation.build().unwrap();
+        for wrong in [now * 1_000, now + 2 * 86_400_000, u64::MAX] {
+            let login = RefreshLogin::new("alice").of_session(&*sid, wrong);
+            let error = rotation.issue(&login).await.unwrap_err();
+            assert_eq!(error.kind(), RefreshErrorKind::Invalid, "{}", backend.name);
+            let login = RefreshLogin::new("alice").signed_in_at(wrong);
+            let error = rotation.issue(&login).await.unwrap_err();
+            assert_eq!(error.kind(), RefreshErrorKind::Invalid, "{}", backend.name);
+        }
+        Cutoffs::new(&backend.store).user("", "bob").await.unwrap();
+        let bob = Browser::new(&app);
+        assert_eq!(bob.post("/login/bob").await.status, 200, "{}", backend.name);
+        assert!(bob.is_logged_in().await, "{}", backend.name);
+    }
 }

@@ -260,6 +260,7 @@ async fn scripts_and_their_rust_twins_are_equal() {
         ("session.load", "error"),
         ("session.destroy", "0"),
         ("session.destroy", "1"),
+        ("session.destroy", "bytes"),
         ("session.login", "nil"),
         ("session.login", "int"),
         ("cutoff.raise", "bytes"),

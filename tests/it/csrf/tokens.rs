@@ -190,15 +190,18 @@ async fn r47_planted_cookies_do_not_help() {
         refused(&post(&victim, &site, "/echo", &theirs).await, "token_wrong");
         assert_eq!(post(&victim, &site, "/echo", &own).await.status, 200);
 
-        // Beside a visitor's own.
+        // Beside a visitor's own, with more between them than is looked at or without.
         let visitor = Client::new();
         token(&visitor, &site).await;
-        let both = format!("{PRE}={planted}; {PRE}={}", visitor.cookie(PRE).unwrap());
-        let headers = [("cookie", both.as_str()), ("x-csrf-token", &theirs)];
-        let answer = visitor
-            .request(Method::POST, &site.at("/echo"), &headers, Bytes::new())
-            .await;
-        refused(&answer, "token_wrong");
+        for between in ["".to_owned(), format!("{PRE}=x; ").repeat(3)] {
+            let own = visitor.cookie(PRE).unwrap();
+            let both = format!("{PRE}={planted}; {between}{PRE}={own}");
+            let headers = [("cookie", both.as_str()), ("x-csrf-token", &theirs)];
+            let answer = visitor
+                .request(Method::POST, &site.at("/echo"), &headers, Bytes::new())
+                .await;
+            refused(&answer, "token_wrong");
+        }
 
         // A session of the attacker's beside the victim's: the request is nobody's.
         assert_eq!(post(&attacker, &site, "/login", &theirs).await.status, 200);

@@ -52,9 +52,12 @@ fn whitelisted(rotation: RotationBuilder) -> RotationBuilder {
 
 /// As the system before signs it.
 fn signed(category: &str, iat: u64) -> String {
-    let claims = json!({
+    signed_with(&json!({
         "category": category, "username": "alice@b.example", "role": "USER", "iat": iat, "exp": iat + 86_400,
-    });
+    }))
+}
+
+fn signed_with(claims: &Value) -> String {
     let message = [r#"{"alg":"HS256"}"#, &claims.to_string()]
         .map(jwt_kit::b64)
         .join(".");
@@ -227,15 +230,56 @@ fn other_spelling(signature: &[u8]) -> Vec<u8> {
     other
 }
 
-// Fails if: "log out everywhere" does not reach logins that have not moved yet.
+/// A refresh token of alice's that says when it was issued, or does not.
+fn issued_at(bench: &Bench, iat: Option<u64>) -> String {
+    let exp = now_s(bench) + 600;
+    let mut claims = json!({ "category": "refresh", "username": "alice@b.example", "exp": exp });
+    if let Some(iat) = iat {
+        claims["iat"] = iat.into();
+    }
+    signed_with(&claims)
+}
+
+// Fails if: "log out everywhere" does not reach logins that have not moved yet: those of a minute ago, those of a clock that
+// runs ahead by no more than the leeway, and those that do not say when they were made.
 #[tokio::test]
 async fn a_cutoff_reaches_tokens_of_before() {
     for bench in Bench::both_with(|rotation| rotation.adopt(old_jwts())).await {
-        let old = signed("refresh", now_s(&bench) - 60);
+        let now = now_s(&bench);
+        let fresh = issued_at(&bench, None);
+        assert_eq!(bench.refresh_token(&fresh).await.status, 200, "no cutoff");
         let cutoffs = Cutoffs::new(&bench.store);
         cutoffs.user("", "alice@b.example").await.unwrap();
-        let answer = bench.refresh_token(&old).await;
-        assert_eq!(error(&answer), refused("invalid_grant"), "{}", bench.name);
+        for iat in [Some(now - 60), Some(now + 20), None] {
+            let answer = bench.refresh_token(&issued_at(&bench, iat)).await;
+            assert_eq!(error(&answer), refused("invalid_grant"), "{}", bench.name);
+        }
+    }
+}
+
+// Fails if: an opaque token outlives a cutoff because nobody says when its login was made, or one that was made later does not
+// survive it.
+#[tokio::test]
+async fn a_cutoff_reaches_opaque_tokens_of_before() {
+    let login = |text: &str| {
+        let (user, at) = text.split_once('@')?;
+        let login = RefreshLogin::new(user).client("web");
+        Some(match at.parse() {
+            Ok(at) => login.signed_in_at(at),
+            Err(_) => login,
+        })
+    };
+    let adoption = move || Adoption::opaque(|token| format!("old:{token}"), login);
+    for (at, expected) in [("", 400), ("before", 400), ("after", 200)] {
+        let bench = Bench::redis_with(|rotation| rotation.adopt(adoption())).await;
+        let cutoff = Cutoffs::new(&bench.store).user("", "alice").await.unwrap();
+        let at = match at {
+            "before" => cutoff.to_string(),
+            "after" => (cutoff + 1).to_string(),
+            _ => String::new(),
+        };
+        store(&bench, "old:t", &format!("alice@{at}")).await;
+        assert_eq!(bench.refresh_token("t").await.status, expected, "{at}");
     }
 }
 

@@ -150,7 +150,7 @@ async fn what_a_page_can_send_without_being_asked_is_refused() {
 }
 
 // Fails if: a token in the body is taken beside the cookie, a planted cookie keeps the right one from being found, or of
-// two right ones one is chosen.
+// two right ones one is chosen, be the other behind more than what is looked at; or these keep a user signed in.
 #[tokio::test]
 async fn one_request_has_one_token() {
     for bench in Bench::both().await {
@@ -168,8 +168,35 @@ async fn one_request_has_one_token() {
         let other = bench.login("mallory").await;
         let two = with(&format!("refresh={}; refresh={token}", other.refresh())).await;
         assert_eq!(error(&two), refused("invalid_request"), "{}", bench.name);
+        let between = "refresh=planted; ".repeat(3);
+        let far = with(&format!(
+            "refresh={}; {between}refresh={token}",
+            other.refresh()
+        ))
+        .await;
+        assert_eq!(error(&far), refused("invalid_request"), "{}", bench.name);
         let planted = with(&format!("refresh=planted; refresh={token}")).await;
         assert_eq!(planted.status, 200);
         assert_eq!(error(&with("other=1").await), refused("invalid_grant"));
+
+        // A logout ends whatever was sent: nobody prevents it by a cookie beside the user's.
+        let headers = |cookie: String| {
+            [
+                ("content-type", "application/json".to_owned()),
+                ("cookie", cookie),
+            ]
+        };
+        let token = page.cookie(NAME).unwrap_or(token);
+        let two = headers(format!("refresh={}; refresh={token}", other.refresh()));
+        let two = two.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let url = bench.url("/cookie/logout");
+        let answer = Client::new()
+            .request(Method::POST, &url, &two, Bytes::new())
+            .await;
+        assert_eq!(answer.status, 204, "{}", bench.name);
+        assert_eq!(
+            error(&with(&format!("refresh={token}")).await),
+            refused("invalid_grant")
+        );
     }
 }

@@ -582,3 +582,32 @@ async fn it_ends_with_the_store() {
     drop(node);
     wait::until_true("the connections to end", || proxy.open_connections() == 0).await;
 }
+
+/// A server that was demoted while this node has something to write back takes neither that nor a hint: the replica may
+/// neither walk through it without pause nor be gone when it is promoted again.
+///
+/// Fails if: a connection that was loaded and lost at once is made again at once.
+#[tokio::test]
+async fn a_demoted_server_is_not_loaded_again_and_again() {
+    let (server, other) = (RedisServer::start().await, RedisServer::start().await);
+    let node = Node::start(&server.url()).await;
+    let (token, _) = mint();
+    revoke(&node.store, &token).await.unwrap();
+    node.caught_up().await;
+    let port = other.port().to_string();
+    server.cli(&["REPLICAOF", "127.0.0.1", &port]).await;
+    let made = || node.near.status().connections;
+    wait::until_true("the first refusals", || made() >= 3).await;
+    let started = Instant::now();
+    let before = made();
+    wait::until_true("more of them", || made() >= before + 6).await;
+    let took = started.elapsed();
+    assert!(took > Duration::from_millis(600), "{took:?}");
+    server.cli(&["REPLICAOF", "NO", "ONE"]).await;
+    node.fresh().await;
+    wait::until("what was lost to be written", async || {
+        let keys: Vec<String> = server.ask(&["KEYS", "jwt:blacklist:*"]).await;
+        (keys.len() == 1).then_some(())
+    })
+    .await;
+}

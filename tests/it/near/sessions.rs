@@ -293,3 +293,27 @@ async fn where_announcements_are_refused_the_store_is_asked() {
         ["near.refused", "near.sessions_refused", "session.login"]
     );
 }
+
+/// A logout denies the access tokens of its login, and the node that carried it out knows so before anything is announced.
+///
+/// Fails if: only the announcement tells the node of its own logout.
+#[tokio::test]
+async fn a_logout_counts_at_once_where_it_was_made() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.port());
+    let node = Node::with(&proxy.url(), Duration::from_secs(5)).await;
+    let browser = Browser::new(&App::new(&node.store));
+    let sid = browser.post("/login/alice").await.text;
+    let clock = portcullis::Clock::system();
+    let grant = portcullis::jwt::Grant::user("alice").sid(&*sid);
+    let token = crate::blacklist::issuer(&clock).mint(&grant).unwrap();
+    let app = node.app();
+    node.caught_up().await;
+    assert_eq!(crate::blacklist::status(&app, token.token()).await, 200);
+    let held_back = proxy.pause_reply(crate::means::proxy::named("TIME"));
+    held_back.reached().await;
+    browser.post("/logout").await;
+    assert!(node.near.is_fresh());
+    assert_eq!(crate::blacklist::status(&app, token.token()).await, 401);
+    held_back.resume();
+}
