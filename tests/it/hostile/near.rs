@@ -38,7 +38,7 @@ const KEYS: [&str; 8] = [
     "jwt:blacklist:",
     "portcullis:cutoff:{A",
 ];
-const PATIENCE: Duration = Duration::from_millis(60);
+const PATIENCE: Duration = Duration::from_millis(20);
 
 type Script = Rc<RefCell<std::vec::IntoIter<u8>>>;
 
@@ -55,17 +55,17 @@ pub fn run(input: &[u8]) {
             }
         });
         let clock = Clock::settable(NOW_MS);
-        let store = Store::builder().clock(clock.clone()).deadline(PATIENCE / 4);
+        let store = Store::builder().clock(clock.clone()).deadline(PATIENCE / 2);
         let url = format!("redis://{address}/?protocol=resp3");
         let store = store.connect_lazy(&url).expect("a store");
         let near = store
             .near()
-            .max_staleness(PATIENCE / 3)
+            .max_staleness(PATIENCE)
             .sessions(8)
             .max_entries(16);
         let near = near.start().expect("a replica");
         let world = known.over(store, clock);
-        let _ = tokio::time::timeout(PATIENCE / 6, near.ready()).await;
+        let _ = tokio::time::timeout(PATIENCE / 4, near.ready()).await;
         let _ = tokio::time::timeout(PATIENCE, exercise(&world)).await;
         let _ = format!("{:?}", near.status());
     }));
