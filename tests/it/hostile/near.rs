@@ -1,7 +1,7 @@
 //! A server with announcements that tells a replica whatever it likes, over a connection as it is. The input says for each
 //! command whether it is answered as it should be, and what is announced before.
 
-use std::{cell::RefCell, io, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, io, rc::Rc, time::Duration};
 
 use portcullis::{Clock, Store};
 use redis::Value;
@@ -38,9 +38,9 @@ const KEYS: [&str; 8] = [
     "jwt:blacklist:",
     "portcullis:cutoff:{A",
 ];
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(60);
 
-type Script = Rc<RefCell<std::vec::IntoIter<u8>>>;
+type Script = Rc<RefCell<VecDeque<u8>>>;
 
 pub fn run(input: &[u8]) {
     let known = known();
@@ -48,24 +48,24 @@ pub fn run(input: &[u8]) {
     block_on(tasks.run_until(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let script: Script = Rc::new(RefCell::new(input.to_vec().into_iter()));
+        let script: Script = Rc::new(RefCell::new(input.iter().copied().collect()));
         tokio::task::spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::task::spawn_local(serve(stream, Rc::clone(&script)));
             }
         });
         let clock = Clock::settable(NOW_MS);
-        let store = Store::builder().clock(clock.clone()).deadline(PATIENCE / 2);
+        let store = Store::builder().clock(clock.clone()).deadline(PATIENCE / 4);
         let url = format!("redis://{address}/?protocol=resp3");
         let store = store.connect_lazy(&url).expect("a store");
         let near = store
             .near()
-            .max_staleness(PATIENCE)
+            .max_staleness(PATIENCE / 3)
             .sessions(8)
             .max_entries(16);
         let near = near.start().expect("a replica");
         let world = known.over(store, clock);
-        let _ = tokio::time::timeout(PATIENCE / 4, near.ready()).await;
+        let _ = tokio::time::timeout(PATIENCE / 6, near.ready()).await;
         let _ = tokio::time::timeout(PATIENCE, exercise(&world)).await;
         let _ = format!("{:?}", near.status());
     }));
@@ -112,7 +112,7 @@ fn command(bytes: &[u8]) -> Option<(Vec<String>, usize)> {
 }
 
 /// What comes before the answer, and the answer.
-fn answer(words: &[String], script: &mut std::vec::IntoIter<u8>, out: &mut Vec<u8>) {
+fn answer(words: &[String], script: &mut VecDeque<u8>, out: &mut Vec<u8>) {
     let word = |at: usize| words.get(at).map_or("", String::as_str);
     match (word(0), word(1)) {
         ("HELLO", _) => return out.extend(b"%1\r\n$6\r\nserver\r\n$5\r\nredis\r\n"),

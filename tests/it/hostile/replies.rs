@@ -3,6 +3,7 @@
 
 use std::{
     cell::OnceCell,
+    collections::VecDeque,
     sync::{Arc, Mutex},
 };
 
@@ -73,7 +74,7 @@ impl Known {
 pub fn run(input: &[u8]) {
     let clock = Clock::settable(NOW_MS);
     let server = Server {
-        left: Arc::new(Mutex::new(input.to_vec().into_iter())),
+        left: Arc::new(Mutex::new(input.iter().copied().collect())),
         known: known(),
     };
     let store = Store::builder().clock(clock.clone()).from_redis(server);
@@ -83,7 +84,7 @@ pub fn run(input: &[u8]) {
 
 #[derive(Clone)]
 struct Server {
-    left: Arc<Mutex<std::vec::IntoIter<u8>>>,
+    left: Arc<Mutex<VecDeque<u8>>>,
     known: Arc<Known>,
 }
 
@@ -94,7 +95,7 @@ impl Server {
             left: &mut left,
             known: &self.known,
         };
-        if reader.left.len() == 0 {
+        if reader.left.is_empty() {
             return Err(ErrorKind::Io.into_error());
         }
         (0..count).map(|_| reader.value(0)).collect()
@@ -114,18 +115,18 @@ impl IntoError for ErrorKind {
 
 /// Reads replies out of bytes.
 pub struct Reader<'a> {
-    pub left: &'a mut std::vec::IntoIter<u8>,
+    pub left: &'a mut VecDeque<u8>,
     pub known: &'a Known,
 }
 
 impl Reader<'_> {
     pub fn byte(&mut self) -> u8 {
-        self.left.next().unwrap_or_default()
+        self.left.pop_front().unwrap_or_default()
     }
 
     fn bytes(&mut self) -> Vec<u8> {
         let length = usize::from(self.byte());
-        self.left.by_ref().take(length).collect()
+        self.left.drain(..length.min(self.left.len())).collect()
     }
 
     fn text(&mut self) -> Vec<u8> {

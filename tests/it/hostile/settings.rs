@@ -86,12 +86,12 @@ fn jwks(text: &str) {
 
 /// What is a key can be written and read again.
 fn jwk(text: &[u8]) {
-    if let Ok(key) = JwtKey::from_jwk(text) {
-        if let Some(written) = key.to_jwk() {
-            let again = JwtKey::from_jwk(&written).expect("what was written");
-            assert_eq!(again.to_jwk(), Some(written));
-            assert_eq!(again.key_id(), key.key_id());
-        }
+    if let Ok(key) = JwtKey::from_jwk(text)
+        && let Some(written) = key.to_jwk()
+    {
+        let again = JwtKey::from_jwk(&written).expect("what was written");
+        assert_eq!(again.to_jwk(), Some(written));
+        assert_eq!(again.key_id(), key.key_id());
     }
 }
 
