@@ -72,14 +72,15 @@ pub fn run(input: &[u8]) {
 }
 
 async fn serve(mut stream: TcpStream, script: Script) -> io::Result<()> {
+    stream.set_nodelay(true)?;
     let mut bytes = Vec::new();
     while stream.read_buf(&mut bytes).await? > 0 {
+        let mut out = Vec::new();
         while let Some((words, length)) = command(&bytes) {
             bytes.drain(..length);
-            let mut out = Vec::new();
             answer(&words, &mut script.borrow_mut(), &mut out);
-            stream.write_all(&out).await?;
         }
+        stream.write_all(&out).await?;
     }
     Ok(())
 }
