@@ -52,6 +52,42 @@ pub async fn age_everything(store: &Store, by: Duration) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Hands every stored text to `change`, with the key it lies under: strings, names and values of hashes, members of sorted
+/// sets. What a test calls to see what becomes of values that somebody else wrote. As little atomic as the above.
+///
+/// # Errors
+///
+/// When the store cannot be asked, or takes a value no more; some of it may be changed then.
+#[doc(hidden)]
+pub async fn change_everything(
+    store: &Store,
+    mut change: impl FnMut(&str, &mut Vec<u8>),
+) -> Result<(), StoreError> {
+    for mut entry in store.entries().await? {
+        let mut changed = |mut text: Vec<u8>| {
+            change(&entry.key, &mut text);
+            text
+        };
+        entry.content = match entry.content {
+            Content::Text(text) => Content::Text(changed(text)),
+            Content::Hash(map) => {
+                let pairs = map.into_iter();
+                let pairs = pairs.map(|(name, value)| (changed(name), changed(value)));
+                Content::Hash(pairs.collect())
+            }
+            Content::Sorted(map) => {
+                let members = map.into_iter().map(|(member, at)| (changed(member), at));
+                Content::Sorted(members.collect())
+            }
+            Content::Foreign(_) => continue,
+        };
+        for reply in store.trip(&[entry.put()]).await? {
+            reply?;
+        }
+    }
+    Ok(())
+}
+
 /// What stands before the first colon of a key.
 fn room_of(rest: &str) -> &str {
     rest.split(':').next().unwrap_or_default()

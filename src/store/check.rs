@@ -190,7 +190,7 @@ fn skew(time: &Value, before: u64, after: u64) -> Option<Finding> {
     };
     let seconds = parts.first()?.number().ok()?;
     let micros = parts.get(1)?.number().ok()?;
-    let server = seconds * 1_000 + micros / 1_000;
+    let server = seconds.saturating_mul(1_000).saturating_add(micros / 1_000);
     let off = before
         .saturating_sub(server)
         .max(server.saturating_sub(after));
@@ -215,6 +215,11 @@ mod tests {
         assert_eq!(finding.kind(), FindingKind::Eviction);
         let time = Value::List(vec![Value::bytes("10"), Value::bytes("500000")]);
         assert!(skew(&time, 10_400, 10_600).is_none());
+        let absurd = Value::List(vec![Value::Int(i64::MAX), Value::Int(i64::MAX)]);
+        assert_eq!(
+            skew(&absurd, 10_400, 10_600).unwrap().kind(),
+            FindingKind::ClockSkew
+        );
         assert!(
             skew(&time, 20_000, 20_001)
                 .unwrap()

@@ -19,6 +19,7 @@ mod endpoints;
 mod events;
 mod frameworks;
 mod grpc;
+mod hostile;
 mod hot_path;
 mod house;
 mod jwt_attacks;

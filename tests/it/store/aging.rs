@@ -1,12 +1,12 @@
 //! Time passes for what is stored without anybody waiting, on Redis as in memory.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use portcullis::{
     KeyRing, Store,
     cutoff::Cutoffs,
     session::{SessionLayer, SessionLayerBuilder},
-    testing::age_everything,
+    testing::{age_everything, change_everything},
 };
 
 use crate::{
@@ -160,4 +160,30 @@ async fn foreign_values_stay() {
     assert!((200..=300).contains(&left), "{left}");
     age_everything(&store, 5 * MINUTE).await.unwrap();
     assert_eq!(server.keys("jwt:*").await, [""; 0]);
+}
+
+/// Fails if: what is stored is not handed over whole, or what a test put in its place is not what is read from then on.
+#[tokio::test]
+async fn what_is_stored_can_be_changed_behind_everybodys_back() {
+    for backend in both().await {
+        let browser = signed_in(&backend).await;
+        let (mut keys, mut parts) = (BTreeSet::new(), 0);
+        change_everything(&backend.store, |key, _| {
+            keys.insert(key.split('{').next().map(str::to_owned));
+            parts += 1;
+        })
+        .await
+        .unwrap();
+        // The record, and in the index its member, the name and the value.
+        assert!(keys.len() >= 2 && parts >= 4, "{}: {keys:?}", backend.name);
+        assert!(browser.is_logged_in().await, "{}", backend.name);
+        let spoil = |key: &str, text: &mut Vec<u8>| {
+            if key.contains("session:") {
+                text.truncate(10);
+            }
+        };
+        change_everything(&backend.store, spoil).await.unwrap();
+        let answer = browser.get("/me").await;
+        assert_eq!(answer.status, 500, "{}: {answer:?}", backend.name);
+    }
 }
