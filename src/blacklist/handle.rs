@@ -39,8 +39,7 @@ impl Blacklist {
     ///
     /// # Errors
     ///
-    /// When the token has no `jti`, or the store cannot confirm it; the token may or may not be revoked then. When the store's
-    /// clock is so far ahead that it wrote nothing ([`ClockSkew`](RevokeErrorKind::ClockSkew)).
+    /// When the token has no `jti`, or the store cannot confirm it; the token may or may not be revoked then.
     pub async fn revoke(&self, token: &VerifiedToken) -> Result<(), RevokeError> {
         let jti = token.jti().ok_or(RevokeError::NO_ID)?;
         // The token's own word, and never a caller's: an entry that ends early is a hole.
@@ -98,7 +97,7 @@ impl Blacklist {
         let pledge = near::of(&self.store)
             .map(|near| near.revoke(List::Logins, name.as_str().as_bytes(), life));
         let key = ops::key(self.store.namespace(), List::Logins, &name);
-        (pledge, ops::revocation(key, until, "revoked"))
+        (pledge, ops::revocation(key, until, life))
     }
 
     /// Whether a verified token was revoked or cut off, in one trip: the question that a
@@ -122,12 +121,7 @@ impl Blacklist {
         let pledge =
             near::of(&self.store).map(|near| near.revoke(list, name.as_str().as_bytes(), left));
         let key = ops::key(self.store.namespace(), list, name);
-        let call = ops::revocation(key, until, "revoked");
-        let held = self.store.run(call).await?.number()? == 1;
-        // By the store's clock the token is too old for anybody; by this node's it may be good for a while.
-        if !held && until > self.store.clock().now_millis() {
-            return Err(RevokeError::CLOCKS);
-        }
+        self.store.run(ops::revocation(key, until, left)).await?;
         if let Some(pledge) = pledge {
             pledge.kept();
         }
@@ -148,9 +142,6 @@ pub struct RevokeError {
 pub enum RevokeErrorKind {
     /// The store did not confirm it: try again.
     Store,
-    /// The store's clock is more than a minute ahead of this node's and holds the token for expired: nothing was written, and
-    /// nodes whose clock is behind still accept it. See [`Store::check`].
-    ClockSkew,
     /// The token has no `jti`, or the `sid` is empty: there is nothing to put on the list.
     NoId,
 }
@@ -158,10 +149,6 @@ pub enum RevokeErrorKind {
 impl RevokeError {
     const NO_ID: Self = Self {
         kind: RevokeErrorKind::NoId,
-        source: None,
-    };
-    const CLOCKS: Self = Self {
-        kind: RevokeErrorKind::ClockSkew,
         source: None,
     };
 
@@ -184,7 +171,7 @@ impl From<StoreError> for RevokeError {
 impl From<RevokeError> for Rejection {
     fn from(error: RevokeError) -> Self {
         let kind = match error.kind {
-            RevokeErrorKind::Store | RevokeErrorKind::ClockSkew => RejectionKind::Unavailable,
+            RevokeErrorKind::Store => RejectionKind::Unavailable,
             RevokeErrorKind::NoId => RejectionKind::InvalidRequest,
         };
         Self::new(kind).caused_by(error)
@@ -195,9 +182,6 @@ impl fmt::Display for RevokeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             RevokeErrorKind::Store => "the store did not confirm the revocation",
-            RevokeErrorKind::ClockSkew => {
-                "the store's clock is ahead: it denies nothing that it holds for expired"
-            }
             RevokeErrorKind::NoId => "there is no id to revoke by",
         })
     }

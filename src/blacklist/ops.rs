@@ -79,8 +79,10 @@ pub(super) fn key(namespace: &Namespace, list: List, name: &Name<'_>) -> Key {
     }
 }
 
-pub(super) fn revocation(key: Key, until_ms: u64, reason: &'static str) -> Call {
-    Call::new(&REVOKE, vec![key], vec![until_ms.into(), reason.into()])
+/// An entry that holds until `until_ms`, which is in `left_ms`, both by this node's clock.
+pub(super) fn revocation(key: Key, until_ms: u64, left_ms: u64) -> Call {
+    let args = vec![until_ms.into(), left_ms.into(), "revoked".into()];
+    Call::new(&REVOKE, Few::one(key), args)
 }
 
 /// The question about a token: what are the cutoffs that apply, and is it listed, if it has ids.
@@ -248,10 +250,10 @@ pub(super) fn outlives_logout(token: &VerifiedToken, longest: Duration) -> bool 
 
 /// The Rust half of `revoke.lua`.
 fn revoke(memory: &mut Memory, now: u64, keys: &[Key], args: &[Arg]) -> Result<Value, Fault> {
-    let ([key], [until, reason]) = (keys, args) else {
+    let ([key], [until, left, reason]) = (keys, args) else {
         return Err(Fault::Corrupt);
     };
-    let until = until.int()?;
+    let until = until.int()?.max(now.saturating_add(left.int()?));
     if until <= now {
         return Ok(Value::Int(0));
     }

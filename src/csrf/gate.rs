@@ -160,13 +160,7 @@ impl CsrfGate {
                     let outcome = Verdict::NeedToken.settle(|| proof(good));
                     gate.entry(pass, outcome)
                 }
-                Err(error) => {
-                    let kind = match error.is_outage() {
-                        true => RejectionKind::Unavailable,
-                        false => RejectionKind::Internal,
-                    };
-                    Entry::Refuse(pass.head, Rejection::new(kind).caused_by(error))
-                }
+                Err(error) => Entry::Refuse(pass.head, error.into()),
             }
         })
     }
