@@ -11,10 +11,7 @@
 use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
 use cookie::{Cookie, CookieBuilder};
-use http::{
-    HeaderMap, HeaderValue,
-    header::{Entry, SET_COOKIE, VARY},
-};
+use http::{HeaderMap, HeaderValue, header::SET_COOKIE};
 use time::OffsetDateTime;
 
 use crate::{clock::millis, error::ConfigError};
@@ -318,39 +315,6 @@ pub(crate) fn put(headers: &mut HeaderMap, set_cookie: HeaderValue) {
         }
     }
     headers.append(SET_COOKIE, set_cookie);
-}
-
-/// What the layers of this crate say one after the other: said in one line, it takes no memory.
-const BOTH: &str = "Sec-Fetch-Site, Origin, cookie";
-
-/// Tells caches that the response depends on these headers of the request, unless they were told.
-pub(crate) fn vary(headers: &mut HeaderMap, names: &'static str) {
-    let mut told = match headers.entry(VARY) {
-        // Nearly always nobody has said anything.
-        Entry::Vacant(untold) => {
-            untold.insert(HeaderValue::from_static(names));
-            return;
-        }
-        Entry::Occupied(told) => told,
-    };
-    let listed = |name: &str| {
-        let lines = told.iter().map(HeaderValue::as_bytes);
-        lines
-            .flat_map(|line| line.split(|byte| *byte == b','))
-            .map(<[u8]>::trim_ascii)
-            .any(|told| told == b"*" || told.eq_ignore_ascii_case(name.as_bytes()))
-    };
-    if names.split(", ").all(listed) {
-        return;
-    }
-    let before = BOTH
-        .strip_suffix(names)
-        .and_then(|rest| rest.strip_suffix(", "));
-    if before.is_some_and(|before| told.iter().eq([before])) {
-        told.insert(HeaderValue::from_static(BOTH));
-    } else {
-        told.append(HeaderValue::from_static(names));
-    }
 }
 
 /// The name in a `Set-Cookie` as a browser reads it (RFC 6265bis §5.6): without `=` the whole pair is the value.
@@ -825,35 +789,6 @@ mod tests {
                 assert!(times <= 1, "{name} twice in {removal:?}");
             }
         }
-    }
-
-    #[test]
-    fn caches_are_told_once_and_what_others_told_them_stays() {
-        let told = |before: &[&'static str], names: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for line in before {
-                headers.append(VARY, HeaderValue::from_static(line));
-            }
-            names.iter().for_each(|names| vary(&mut headers, names));
-            let lines = headers.get_all(VARY).iter().map(text);
-            lines.map(str::to_owned).collect::<Vec<_>>()
-        };
-        let site = "Sec-Fetch-Site, Origin";
-        assert_eq!(told(&[], &["cookie"]), ["cookie"]);
-        assert_eq!(told(&[], &[site, "cookie", site, "cookie"]), [BOTH]);
-        assert_eq!(told(&[], &["cookie", site]), ["cookie", site]);
-        assert_eq!(told(&["Cookie"], &["cookie"]), ["Cookie"]);
-        assert_eq!(told(&["*"], &["cookie", site]), ["*"]);
-        assert_eq!(told(&["accept"], &["cookie"]), ["accept", "cookie"]);
-        // Only what is there alone is replaced.
-        assert_eq!(
-            told(&[site, "accept"], &["cookie"]),
-            [site, "accept", "cookie"]
-        );
-        assert_eq!(
-            told(&["a, cookie", "origin"], &[site]),
-            ["a, cookie", "origin", site]
-        );
     }
 
     #[test]

@@ -147,6 +147,8 @@ pub mod store;
 pub mod testing;
 
 mod breaker;
+#[cfg(feature = "session")]
+mod caching;
 mod clock;
 #[cfg(any(feature = "session", feature = "refresh"))]
 mod cookie;

@@ -21,7 +21,7 @@ use super::{
     verdict::{Allowed, Denied, Proof, Verdict, verdict},
 };
 use crate::{
-    cookie,
+    caching,
     gate::{BoxFuture, Entry, Exit, Leave, Step, Steps},
     refuse::{Rejection, RejectionKind},
     session::{CsrfPlace, Session},
@@ -268,7 +268,7 @@ impl Exit for CsrfExit {
         }
         self.token.leave(&mut head);
         if self.checked {
-            cookie::vary(&mut head.headers, VARY);
+            caching::vary(&mut head.headers, VARY);
         }
         if self.gate.config.same_origin_resources {
             head.headers

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::{HeaderMap, HeaderValue, header::CACHE_CONTROL, response};
+use http::{HeaderMap, HeaderValue, response};
 
 use super::{
     config::Config,
@@ -17,7 +17,7 @@ use super::{
     token::{Binding, PreSession, Tokens},
 };
 use crate::{
-    cookie,
+    caching, cookie,
     session::{CsrfAfter, CsrfBinding, CsrfPlace, Session},
     trace::{event_error, event_warn},
 };
@@ -200,10 +200,11 @@ impl CsrfToken {
             cookie::put(&mut head.headers, cookie);
         }
         if shown {
-            cookie::vary(&mut head.headers, "cookie");
+            caching::vary(&mut head.headers, "cookie");
         }
         if shown || changes {
-            forbid_storing(&mut head.headers);
+            // A page that shows a token is for one visitor, and for now: a copy would show one that a login has voided.
+            caching::forbid_storing(&mut head.headers, &["no-store"]);
         }
     }
 }
@@ -277,18 +278,6 @@ impl Inner {
             .set(&value, None, 0)
             .inspect_err(|error| event_error!(event = "csrf.cookie", %error, "a pre-session cookie could not be written"))
             .ok()
-    }
-}
-
-/// A page that shows a token is for one visitor, and for now: a copy would show a token that a login has voided.
-fn forbid_storing(headers: &mut HeaderMap) {
-    let forbidden = headers.get_all(CACHE_CONTROL).iter().any(|line| {
-        line.as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-store"))
-    });
-    if !forbidden {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }
 

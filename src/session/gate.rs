@@ -2,11 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{
-    HeaderMap, HeaderValue,
-    header::{CACHE_CONTROL, COOKIE},
-    request, response,
-};
+use http::{HeaderMap, header::COOKIE, request, response};
 
 use super::{
     config::{Config, OnGone},
@@ -14,7 +10,7 @@ use super::{
     state::CookieTask,
 };
 use crate::{
-    cookie,
+    caching, cookie,
     gate::{Entry, Exit, Leave, Refusal, Step, Steps},
     refuse::{Rejection, RejectionKind},
     trace::event_error,
@@ -113,7 +109,7 @@ fn write_headers(session: &Session, headers: &mut HeaderMap) {
     };
     if asked {
         // A shared cache must not give one user's page to another (CVE-2023-30861).
-        cookie::vary(headers, "cookie");
+        caching::vary(headers, "cookie");
     }
     let value = match cookie {
         None => return,
@@ -129,26 +125,12 @@ fn write_headers(session: &Session, headers: &mut HeaderMap) {
     match value {
         Ok(value) => {
             cookie::put(headers, value);
-            forbid_storing(headers);
+            // A cache that keeps a `Set-Cookie` gives a session away.
+            caching::forbid_storing(headers, &["no-store", "private"]);
         }
         // The builder has checked the name, and an id is short.
         Err(error) => {
             event_error!(event = "session.cookie", %error, "a session cookie could not be written");
         }
-    }
-}
-
-/// A cache that keeps a `Set-Cookie` gives a session away. What the application set stays if it is as strict.
-fn forbid_storing(headers: &mut HeaderMap) {
-    let strict = headers.get_all(CACHE_CONTROL).iter().any(|line| {
-        line.as_bytes()
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii)
-            .any(|name| {
-                name.eq_ignore_ascii_case(b"no-store") || name.eq_ignore_ascii_case(b"private")
-            })
-    });
-    if !strict {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }
