@@ -1,7 +1,11 @@
 //! The same steps, drawn from a seed, on all registries: they answer alike, the clock apart. The one in memory is the
 //! model; its rules are few enough to be read.
 
-use std::{fmt::Write, sync::Arc};
+use std::{
+    fmt::Write,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use portcullis::registry::{
     Created, CutoffScope, Limit, NewSession, Registered, Registry, RegistryError, Rotated, Which,
@@ -41,7 +45,6 @@ enum Step {
     Ended,
 }
 
-/// Names rise, so that sessions of one millisecond are in the same order everywhere.
 fn step(dice: &mut Dice, number: usize) -> Step {
     let tenant = dice.one(&["", "t"]).to_owned();
     let user = dice.one(&["alice", "bob"]).to_owned();
@@ -171,12 +174,29 @@ async fn answer(registry: &dyn Registry, step: &Step) -> Result<String, Registry
     })
 }
 
+/// Until the clock has gone on: which of two sessions is the older one must not depend on how fast a registry is.
+async fn tick() {
+    let now = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_millis()
+    };
+    let begun = now();
+    while now() == begun {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Runs the steps of a seed on each; the answers of the first are those of all.
 async fn alike(seed: u64, registries: &[(&str, Arc<dyn Registry>)]) {
     let mut dice = Dice(seed);
     let mut story = String::new();
     for number in 0..STEPS {
         let step = step(&mut dice, number);
+        if matches!(step, Step::Create(_)) {
+            tick().await;
+        }
         let mut answers = Vec::new();
         for (_, registry) in registries {
             let answer = answer(&**registry, &step).await;
