@@ -38,6 +38,22 @@ pub(crate) fn candidates<'h>(
         .take(MOST_CANDIDATES)
 }
 
+/// All different values, however many there are: for a logout, which must not miss one.
+pub(crate) fn all<'h>(
+    lines: impl IntoIterator<Item = &'h HeaderValue>,
+    name: &str,
+) -> Vec<&'h [u8]> {
+    let pairs = lines
+        .into_iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let mut values: Vec<_> = pairs
+        .filter_map(|pair| value_of(pair, name.as_bytes()))
+        .collect();
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
 /// The line's whole pairs that fit into what is left to look at.
 fn within<'h>(line: &'h [u8], left: &mut usize) -> &'h [u8] {
     let Some(remaining) = left.checked_sub(line.len()) else {

@@ -77,6 +77,6 @@ pub use layer::{BlacklistLayer, BlacklistLayerBuilder, Outage};
 
 pub(crate) use layer::Policy;
 #[cfg(feature = "registry")]
-#[cfg(feature = "registry")]
 pub(crate) use ops::authenticated;
+#[cfg(feature = "registry")]
 pub(crate) use ops::{Heard, Verdict, look_one, question};

@@ -90,7 +90,7 @@ fn json(body: &[u8]) -> Result<Vec<(String, String)>, Fault> {
 }
 
 /// An object in the order of its members, none dropped. Members that are neither texts nor lists of texts mean nothing
-/// here and are left out.
+/// here and count as empty ones.
 struct Pairs(Vec<(String, String)>);
 
 #[derive(Deserialize)]

@@ -166,24 +166,9 @@ impl RefreshEndpoint {
         head: &'a request::Parts,
         params: &'a Params,
     ) -> Result<Option<&'a str>, Fault> {
-        match self.all_presented(head, params)? {
-            (tokens, true) if tokens.len() < 2 => Ok(tokens.first().copied()),
-            _ => Err(ambiguous()),
-        }
-    }
-
-    /// The tokens of the request, and whether these are all: in cookies there may be several, and more than are looked at.
-    fn all_presented<'a>(
-        &'a self,
-        head: &'a request::Parts,
-        params: &'a Params,
-    ) -> Result<(Vec<&'a str>, bool), Fault> {
-        let Some(config) = &self.0.cookie else {
-            return Ok((vec![params.need("refresh_token")?], true));
+        let Some(config) = self.cookie_alone(params)? else {
+            return params.need("refresh_token").map(Some);
         };
-        if params.get("refresh_token").is_some() {
-            return Err(Fault::bad("invalid_request"));
-        }
         let (mut found, mut seen): (Vec<&str>, _) = (Vec::new(), 0);
         let lines = || head.headers.get_all(http::header::COOKIE).iter();
         let values = cookie::candidates(lines(), &config.name).inspect(|_| seen += 1);
@@ -196,8 +181,38 @@ impl RefreshEndpoint {
             // A sibling domain can plant a cookie beside ours where its name has no `__Host-`; it cannot make a token.
             found.retain(|value| self.0.rotation.made(value));
         }
-        let are_all = found.is_empty() || !cookie::left_unseen(lines(), &config.name, seen);
-        Ok((found, are_all))
+        match found[..] {
+            [] => Ok(None),
+            [only] if !cookie::left_unseen(lines(), &config.name, seen) => Ok(Some(only)),
+            _ => Err(ambiguous()),
+        }
+    }
+
+    /// Every token of the request, ours first: of several cookies all but one were planted, and who could stop a logout with
+    /// them would keep the user signed in.
+    fn all_presented<'a>(
+        &'a self,
+        head: &'a request::Parts,
+        params: &'a Params,
+    ) -> Result<Vec<&'a str>, Fault> {
+        let Some(config) = self.cookie_alone(params)? else {
+            return Ok(vec![params.need("refresh_token")?]);
+        };
+        let lines = head.headers.get_all(http::header::COOKIE);
+        let values = cookie::all(lines, &config.name).into_iter();
+        let texts = values.filter_map(|value| std::str::from_utf8(value).ok());
+        let (mut ours, others): (Vec<_>, Vec<_>) =
+            texts.partition(|value| self.0.rotation.made(value));
+        ours.extend(others);
+        Ok(ours)
+    }
+
+    /// Where tokens come in cookies, they come in nothing else.
+    fn cookie_alone(&self, params: &Params) -> Result<Option<&CookieConfig>, Fault> {
+        match &self.0.cookie {
+            Some(_) if params.get("refresh_token").is_some() => Err(Fault::bad("invalid_request")),
+            cookie => Ok(cookie.as_ref()),
+        }
     }
 }
 
@@ -250,8 +265,12 @@ impl fmt::Debug for RefreshEndpoint {
     }
 }
 
+/// What is no token of ours may be one of a system before, about which the store has to be asked. A browser has one of them.
+const MOST_FOREIGN: usize = 16;
+
 /// Ends the login that a refresh token belongs to, its access tokens and its session included, and removes the cookie if
-/// there is one: 204. A token whose login is gone already, or that is none of ours, is no error.
+/// there is one: 204. A token whose login is gone already, or that is none of ours, is no error. Of several cookies of the name
+/// all logins end, and more than 16 that are none of ours are 400 `invalid_request`, after all that are.
 ///
 /// The request is that of its [`RefreshEndpoint`]. While the store cannot confirm it the answer is 503, and the cookie
 /// stays: the login is not ended.
@@ -264,16 +283,21 @@ impl LogoutEndpoint {
             rotation, accept, ..
         } = &*self.0.0;
         let params = Params::read(head, body, *accept)?;
-        // Of several one was planted, and whose is whose cannot be told: who could stop a logout with it would keep the user
-        // signed in.
-        let (tokens, are_all) = self.0.all_presented(head, &params)?;
+        let tokens = self.0.all_presented(head, &params)?;
+        let mut outcome = Ok(());
+        let mut foreign = 0;
         for token in tokens {
-            rotation.revoke(token).await?;
+            if !rotation.made(token) {
+                foreign += 1;
+                if foreign > MOST_FOREIGN {
+                    return outcome.and_then(|()| Err(ambiguous()));
+                }
+            }
+            // One that cannot be ended is no reason to leave the others.
+            let ended = rotation.revoke(token).await.map_err(Fault::from);
+            outcome = outcome.and(ended);
         }
-        match are_all {
-            true => Ok(()),
-            false => Err(ambiguous()),
-        }
+        outcome
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     names::{List, Scope},
-    replica::Replica,
+    replica::{GRACE_MS, Replica},
 };
 use crate::clock::millis;
 
@@ -30,11 +30,15 @@ impl Replica {
 
     /// A step of this node's own has revoked the id in the store: it counts here before its announcement comes.
     ///
-    /// Who has to ask the store hears of it there, and where nothing is announced nobody would ever fetch how long it counts.
+    /// Where nothing is announced at the moment it counts for a while all the same, for the store may go away before anybody
+    /// can ask it; but nobody is there to fetch how long, so that nothing is queued.
     pub(crate) fn revoked_in_store(&self, list: List, id: &[u8]) {
         if self.lease.is_fresh() {
-            self.heard(list, id);
+            return self.heard(list, id);
         }
+        let now = self.lease.now_ms();
+        self.tidy_a_part(now);
+        self.set.learned(list, id, now + GRACE_MS, &self.bound);
     }
 
     /// A step of this node's own has raised a cutoff in the store: it is asked for until its value is known here.

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long an announced id without an expiry to fetch counts as revoked.
-const GRACE_MS: u64 = 60_000;
+pub(super) const GRACE_MS: u64 = 60_000;
 
 /// For how long the server's clock is reckoned from its last answer.
 const RECKONING_MS: u64 = 10_000;

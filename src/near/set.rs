@@ -104,19 +104,28 @@ impl Set {
 
     /// The server announced the id. True if its expiry is to be fetched and nobody has been told so yet.
     pub(super) fn announced(&self, list: List, id: &[u8], grace_until: u64, bound: &Bound) -> bool {
+        self.hear(list, id, grace_until, bound, Entry::QUEUED)
+    }
+
+    /// The same of an id whose expiry nobody is to fetch: it counts for the grace, or until a load finds it.
+    pub(super) fn learned(&self, list: List, id: &[u8], grace_until: u64, bound: &Bound) {
+        self.hear(list, id, grace_until, bound, 0);
+    }
+
+    fn hear(&self, list: List, id: &[u8], grace_until: u64, bound: &Bound, queued: u64) -> bool {
         let mut ids = self.write(place(list, id));
         if let Some(entry) = ids.entries.get_mut(id) {
             if entry.has(Entry::PROVISIONAL) {
                 entry.extend(grace_until);
             }
             let told = entry.has(Entry::QUEUED);
-            entry.0 |= Entry::QUEUED;
+            entry.0 |= queued;
             return !told;
         }
         if !bound.take() {
             return false;
         }
-        let entry = Entry::new(grace_until, Entry::PROVISIONAL | Entry::QUEUED);
+        let entry = Entry::new(grace_until, Entry::PROVISIONAL | queued);
         ids.entries.insert(id.into(), entry);
         ids.provisional += 1;
         true

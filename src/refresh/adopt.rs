@@ -270,7 +270,12 @@ impl Rotation {
         if presented.len() > LONGEST {
             return Err(RefreshError::new(RefreshErrorKind::Forged));
         }
-        let check = |login: &RefreshLogin| request.fits(login);
+        let now_ms = self.now_millis();
+        let check = |login: &RefreshLogin| match login.can_be(now_ms) {
+            true => request.fits(login),
+            // Before the token is taken: it stays good until whoever reads it is mended.
+            false => Err(RefreshErrorKind::Invalid),
+        };
         let login = adoption.take(self.store(), presented, check).await?;
         event_info!(
             event = "refresh.adopted",

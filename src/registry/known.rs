@@ -41,12 +41,15 @@ impl Known {
         }
         let tenant = token.tenant().unwrap_or("").to_owned();
         let user = token.sub().unwrap_or("").to_owned();
+        // Another issuer's users are not those of the database.
+        let is_own = token.issuer_index() == 0;
         let scopes = [
-            CutoffScope::Everyone,
-            CutoffScope::Tenant(tenant.clone()),
-            CutoffScope::User { tenant, user },
+            Some(CutoffScope::Everyone),
+            Some(CutoffScope::Tenant(tenant.clone())),
+            is_own.then_some(CutoffScope::User { tenant, user }),
         ];
-        let moments = scopes.iter().filter_map(|it| self.cutoffs.get(&scope(it)));
+        let scopes = scopes.iter().flatten();
+        let moments = scopes.filter_map(|it| self.cutoffs.get(&scope(it)));
         moments.max().is_some_and(|at| authenticated(token) <= at)
     }
 }

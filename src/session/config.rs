@@ -78,39 +78,42 @@ impl Config {
         Place::new(&self.store, id, self.limit)
     }
 
-    /// The one authentic id among the cookies of our name, whatever their order; or, where there may be several, those seen.
-    pub(super) fn id_in(&self, lines: &[HeaderValue]) -> Result<Option<SessionId>, Vec<SessionId>> {
+    /// The one authentic id among the cookies of our name, whatever their order; and whether that is sure, or there may be others.
+    pub(super) fn id_in(&self, lines: &[HeaderValue]) -> (Option<SessionId>, bool) {
         let name = &*self.cookie.name;
-        let (mut found, mut others, mut seen) = (None, Vec::new(), 0);
+        let (mut found, mut is_one, mut seen) = (None, true, 0);
         for value in cookie::candidates(lines, name) {
             seen += 1;
-            let Some(id) = SessionId::from_cookie(value, name, &self.keys) else {
-                continue;
-            };
-            if *found.get_or_insert(id) != id {
-                others.push(id);
+            if let Some(id) = SessionId::from_cookie(value, name, &self.keys) {
+                is_one &= *found.get_or_insert(id) == id;
             }
         }
-        let Some(id) = found else {
-            if seen > 0 {
-                event_info!(
-                    event = "session.forged",
-                    "a session cookie that is none of ours was presented"
-                );
-            }
-            return Ok(None);
-        };
-        if others.is_empty() && !cookie::left_unseen(lines, name, seen) {
-            return Ok(found);
+        let is_sure = is_one && !cookie::left_unseen(lines, name, seen);
+        if found.is_some() && !is_sure {
+            // Somebody planted a session of theirs beside the user's, or hid the user's behind others: it cannot be told which is
+            // which.
+            event_warn!(
+                event = "session.ambiguous",
+                "two authentic session cookies in one request, or more cookies than are looked at"
+            );
+            return (None, false);
         }
-        // Somebody planted a session of theirs beside the user's, or hid the user's behind others: it cannot be told which is
-        // which.
-        event_warn!(
-            event = "session.ambiguous",
-            "two authentic session cookies in one request, or more cookies than are looked at"
-        );
-        others.push(id);
-        Err(others)
+        if found.is_none() && seen > 0 {
+            event_info!(
+                event = "session.forged",
+                "a session cookie that is none of ours was presented"
+            );
+        }
+        (found, is_sure)
+    }
+
+    /// All authentic ids, also those that [`id_in`](Self::id_in) does not look at.
+    pub(super) fn all_in(&self, lines: &[HeaderValue]) -> Vec<SessionId> {
+        let name = &*self.cookie.name;
+        let values = cookie::all(lines, name).into_iter();
+        values
+            .filter_map(|value| SessionId::from_cookie(value, name, &self.keys))
+            .collect()
     }
 
     pub(super) fn life(&self, remember: bool) -> Life {

@@ -267,8 +267,8 @@ impl Inner {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.untouched();
         if let Some(cookies) = &state.cookies {
-            let id = self.config.id_in(cookies);
-            state.named(id);
+            let (id, is_sure) = self.config.id_in(cookies);
+            state.named(id, is_sure);
         }
         state
     }

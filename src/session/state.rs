@@ -32,9 +32,9 @@ pub(super) struct State {
     pub(super) ended: Option<Ended>,
     /// What travels with somebody else's trip.
     pub(super) rode: Option<Question>,
-    /// What the client named instead of one session. Nobody knows which is theirs: nothing is read or written of any, and only a
-    /// logout ends them all.
-    pub(super) several: Vec<SessionId>,
+    /// The `Cookie` lines of a client that may have named several sessions. Nobody knows which is theirs: nothing is read or
+    /// written of any, and only a logout ends them all.
+    pub(super) unsure: Option<Few<HeaderValue>>,
     /// The id that a session of nobody gets if one is made, where that was said ahead.
     pub(super) planned: Option<SessionId>,
     /// Whether this request made the session, for nobody.
@@ -81,22 +81,18 @@ impl State {
             closed: false,
             ended: None,
             rode: None,
-            several: Vec::new(),
+            unsure: None,
             planned: None,
             made: false,
             held: false,
         }
     }
 
-    /// This is the session that the client names, if any, or these are several.
-    pub(super) fn named(&mut self, id: Result<Option<SessionId>, Vec<SessionId>>) {
-        let id = id.unwrap_or_else(|several| {
-            self.several = several;
-            None
-        });
+    /// This is the session that the client names, if any; unless it is not sure that there is no other.
+    pub(super) fn named(&mut self, id: Option<SessionId>, is_sure: bool) {
         self.known = id.map_or(Known::Missing, |_| Known::Unread);
         self.id = id;
-        self.cookies = None;
+        self.unsure = self.cookies.take().filter(|_| !is_sure);
     }
 
     pub(super) fn is_unread(&self) -> bool {
@@ -172,7 +168,7 @@ impl State {
     pub(super) fn destroyed(&mut self) {
         self.gone();
         self.id = None;
-        self.several = Vec::new();
+        self.unsure = None;
         self.made = false;
         self.cookie = Some(CookieTask::Remove);
     }
@@ -261,7 +257,7 @@ mod tests {
     fn a_late_load_does_not_undo_what_happened_meanwhile() {
         let old = SessionId::anonymous().unwrap();
         let mut state = State::new(Vec::new().into());
-        state.named(Ok(Some(old)));
+        state.named(Some(old), true);
         state.destroyed();
         let nothing = Loaded {
             record: None,

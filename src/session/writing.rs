@@ -136,19 +136,20 @@ impl Session {
     ///
     /// Fields set afterwards make a new session of a visitor.
     ///
-    /// Of a request with two authentic session cookies, which otherwise counts as one of nobody, both sessions end: nobody
-    /// prevents a logout by a cookie beside the user's.
+    /// Of a request with several authentic session cookies, which otherwise counts as one of nobody, all sessions end, one trip
+    /// for each: nobody prevents a logout by cookies beside the user's.
     ///
     /// # Errors
     ///
     /// When the store cannot confirm it; the client keeps its cookie then, and trying again is safe.
     pub async fn destroy(&self) -> Result<(), SessionError> {
         self.check_bound().await?;
-        let (id, several) = {
+        let (id, unsure) = {
             let mut state = self.0.open_state()?;
             state.asked = true;
-            (state.id, state.several.clone())
+            (state.id, state.unsure.clone())
         };
+        let several = unsure.map_or_else(Vec::new, |lines| self.0.config.all_in(&lines));
         if id.is_none() && several.is_empty() {
             self.0.state().gone();
             return Ok(());

@@ -176,11 +176,27 @@ async fn two_authentic_cookies_are_no_session() {
         StatusCode::OK
     );
 
-    let out = Request::post("/logout").header(header::COOKIE, format!("{m}; {a}"));
-    let out = app.call(out.body(Body::empty()).unwrap()).await;
-    assert_eq!((out.status, out.set_cookies().len()), (StatusCode::OK, 1));
-    for browser in [alice, mallory] {
-        assert!(!browser.is_logged_in().await, "a logout ends both");
+    let junk: String = (0..4).map(|n| format!("{name}=planted{n}; ")).collect();
+    for before in [String::new(), between, long, junk] {
+        let (alice, mallory) = (Browser::new(&app), Browser::new(&app));
+        alice.post("/login/alice").await;
+        mallory.post("/login/mallory").await;
+        let [a, m] = [&alice, &mallory].map(|browser| browser.cookie_header().unwrap());
+        let cookies = format!("{m}; {before}{a}");
+        let out = Request::post("/logout").header(header::COOKIE, &cookies);
+        let out = app.call(out.body(Body::empty()).unwrap()).await;
+        let said = (out.status, out.set_cookies().len());
+        assert_eq!(said, (StatusCode::OK, 1), "{cookies:.99}");
+        for browser in [alice, mallory] {
+            assert!(!browser.is_logged_in().await, "{cookies:.99}");
+        }
+        // Behind cookies that are none of ours alone.
+        let alice = Browser::new(&app);
+        alice.post("/login/alice").await;
+        let cookies = format!("{before}{}", alice.cookie_header().unwrap());
+        let out = Request::post("/logout").header(header::COOKIE, &cookies);
+        app.call(out.body(Body::empty()).unwrap()).await;
+        assert!(!alice.is_logged_in().await, "{cookies:.99}");
     }
 }
 
