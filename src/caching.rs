@@ -19,11 +19,7 @@ pub(crate) fn vary(headers: &mut HeaderMap, names: &'static str) {
         Entry::Occupied(told) => told,
     };
     let listed = |name: &str| {
-        let lines = told.iter().map(HeaderValue::as_bytes);
-        lines
-            .flat_map(|line| line.split(|byte| *byte == b','))
-            .map(<[u8]>::trim_ascii)
-            .any(|told| told == b"*" || told.eq_ignore_ascii_case(name.as_bytes()))
+        words(told.iter()).any(|told| told == b"*" || told.eq_ignore_ascii_case(name.as_bytes()))
     };
     if names.split(", ").all(listed) {
         return;
@@ -40,21 +36,22 @@ pub(crate) fn vary(headers: &mut HeaderMap, names: &'static str) {
 
 /// Tells caches to keep nothing, unless the response has one of these directives.
 pub(crate) fn forbid_storing(headers: &mut HeaderMap, as_strict: &[&str]) {
-    let lines = headers
-        .get_all(CACHE_CONTROL)
-        .iter()
-        .map(HeaderValue::as_bytes);
-    let mut told = lines
-        .flat_map(|line| line.split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii);
     let is_strict = |told: &[u8]| {
         as_strict
             .iter()
             .any(|name| told.eq_ignore_ascii_case(name.as_bytes()))
     };
-    if !told.any(is_strict) {
+    let told = words(headers.get_all(CACHE_CONTROL).iter()).any(is_strict);
+    if !told {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+}
+
+/// What is between the commas.
+fn words<'h>(lines: impl Iterator<Item = &'h HeaderValue>) -> impl Iterator<Item = &'h [u8]> {
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]

@@ -30,28 +30,48 @@ pub(crate) fn candidates<'h>(
     name: &'h str,
 ) -> impl Iterator<Item = &'h [u8]> {
     let mut left = MOST_LOOKED_AT;
-    lines
-        .into_iter()
-        .map(move |line| within(line.as_bytes(), &mut left))
-        .flat_map(|line| line.split(|byte| *byte == b';'))
-        .filter_map(move |pair| value_of(pair, name.as_bytes()))
-        .take(MOST_CANDIDATES)
+    let whole = move |line: &'h HeaderValue| within(line.as_bytes(), &mut left);
+    values_in(lines.into_iter().map(whole), name).take(MOST_CANDIDATES)
 }
 
 /// All different values, however many there are: for a logout, which must not miss one.
 pub(crate) fn all<'h>(
     lines: impl IntoIterator<Item = &'h HeaderValue>,
-    name: &str,
+    name: &'h str,
 ) -> Vec<&'h [u8]> {
-    let pairs = lines
-        .into_iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    let mut values: Vec<_> = pairs
-        .filter_map(|pair| value_of(pair, name.as_bytes()))
-        .collect();
+    let lines = lines.into_iter().map(HeaderValue::as_bytes);
+    let mut values: Vec<_> = values_in(lines, name).collect();
     values.sort_unstable();
     values.dedup();
     values
+}
+
+/// Whether cookies of this name may lie where [`candidates`], which found `seen` of them, did not look: whoever plants one can
+/// plant others before the right one, and so hide it.
+pub(crate) fn left_unseen<'h>(
+    lines: impl IntoIterator<Item = &'h HeaderValue>,
+    name: &'h str,
+    seen: usize,
+) -> bool {
+    let (mut length, mut named) = (0, 0);
+    for line in lines.into_iter().map(HeaderValue::as_bytes) {
+        length += line.len();
+        if seen >= MOST_CANDIDATES {
+            named += values_in([line], name).count();
+        }
+    }
+    length > MOST_LOOKED_AT || named > MOST_CANDIDATES
+}
+
+/// The values of all cookies of this name.
+fn values_in<'h>(
+    lines: impl IntoIterator<Item = &'h [u8]>,
+    name: &'h str,
+) -> impl Iterator<Item = &'h [u8]> {
+    lines
+        .into_iter()
+        .flat_map(|line| line.split(|byte| *byte == b';'))
+        .filter_map(move |pair| value_of(pair, name.as_bytes()))
 }
 
 /// The line's whole pairs that fit into what is left to look at.
@@ -366,26 +386,6 @@ impl fmt::Display for CookieError {
 }
 
 impl Error for CookieError {}
-
-/// Whether cookies of this name may lie where [`candidates`], which found `seen` of them, did not look: whoever plants one can
-/// plant others before the right one, and so hide it.
-pub(crate) fn left_unseen<'h>(
-    lines: impl IntoIterator<Item = &'h HeaderValue>,
-    name: &str,
-    seen: usize,
-) -> bool {
-    let (mut length, mut named) = (0, 0);
-    for line in lines {
-        length += line.len();
-        if seen >= MOST_CANDIDATES {
-            let pairs = line.as_bytes().split(|byte| *byte == b';');
-            named += pairs
-                .filter_map(|pair| value_of(pair, name.as_bytes()))
-                .count();
-        }
-    }
-    length > MOST_LOOKED_AT || named > MOST_CANDIDATES
-}
 
 #[cfg(test)]
 mod tests {

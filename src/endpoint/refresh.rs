@@ -188,23 +188,20 @@ impl RefreshEndpoint {
         }
     }
 
-    /// Every token of the request, ours first: of several cookies all but one were planted, and who could stop a logout with
-    /// them would keep the user signed in.
+    /// Every token of the request, those of our making and the others: of several cookies all but one were planted, and who could
+    /// stop a logout with them would keep the user signed in.
     fn all_presented<'a>(
         &'a self,
         head: &'a request::Parts,
         params: &'a Params,
-    ) -> Result<Vec<&'a str>, Fault> {
+    ) -> Result<(Vec<&'a str>, Vec<&'a str>), Fault> {
         let Some(config) = self.cookie_alone(params)? else {
-            return Ok(vec![params.need("refresh_token")?]);
+            return Ok((vec![params.need("refresh_token")?], Vec::new()));
         };
         let lines = head.headers.get_all(http::header::COOKIE);
         let values = cookie::all(lines, &config.name).into_iter();
         let texts = values.filter_map(|value| std::str::from_utf8(value).ok());
-        let (mut ours, others): (Vec<_>, Vec<_>) =
-            texts.partition(|value| self.0.rotation.made(value));
-        ours.extend(others);
-        Ok(ours)
+        Ok(texts.partition(|value| self.0.rotation.made(value)))
     }
 
     /// Where tokens come in cookies, they come in nothing else.
@@ -283,21 +280,21 @@ impl LogoutEndpoint {
             rotation, accept, ..
         } = &*self.0.0;
         let params = Params::read(head, body, *accept)?;
-        let tokens = self.0.all_presented(head, &params)?;
+        let (ours, others) = self.0.all_presented(head, &params)?;
+        let too_many = others.len() > MOST_FOREIGN;
         let mut outcome = Ok(());
-        let mut foreign = 0;
-        for token in tokens {
-            if !rotation.made(token) {
-                foreign += 1;
-                if foreign > MOST_FOREIGN {
-                    return outcome.and_then(|()| Err(ambiguous()));
-                }
-            }
+        for token in ours
+            .into_iter()
+            .chain(others.into_iter().take(MOST_FOREIGN))
+        {
             // One that cannot be ended is no reason to leave the others.
             let ended = rotation.revoke(token).await.map_err(Fault::from);
             outcome = outcome.and(ended);
         }
-        outcome
+        match too_many {
+            true => outcome.and_then(|()| Err(ambiguous())),
+            false => outcome,
+        }
     }
 }
 

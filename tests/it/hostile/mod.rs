@@ -3,7 +3,6 @@
 //! `fuzz/` calls these functions with inputs that coverage guides; here they run over their seeds, which are valid inputs,
 //! attacks written by hand, and everything that was ever found. `fuzz/README.md` says what each is about.
 
-#[cfg_attr(not(test), allow(missing_docs))]
 mod forge;
 mod means;
 mod world;
